@@ -1,0 +1,21 @@
+"""The scheduler's worker on an instance."""
+
+from typing import NamedTuple
+
+from slotsmith.model.resources import Resources
+
+
+class Agent(NamedTuple):
+    """What the scheduler says of one connected agent.
+
+    A tuple and not a dataclass: a view holds up to 100,000 of them, and equal views are recognised by comparing them.
+    `idle` = nothing runs on it. `capacity` and `used` are None when the scheduler does not say; `zero_slot_tasks`
+    counts running tasks that use no slot; `draining` = it gets no new tasks.
+    """
+
+    name: str
+    idle: bool
+    capacity: Resources | None = None
+    used: Resources | None = None
+    zero_slot_tasks: int = 0
+    draining: bool = False

@@ -1,0 +1,90 @@
+"""What one pass wants done, with its reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from slotsmith.model.offering import Offering
+from slotsmith.model.task import TaskClass
+
+
+class Reason(StrEnum):
+    """Why an instance is terminated."""
+
+    STOPPED = "stopped"
+    LONG_DISCONNECTED = "long disconnected"
+    LONG_IDLE = "long idle"
+    OVER_MAXIMUM = "instance number exceeding maximum"
+    NEVER_JOINED = "never joined"
+    NOT_NEEDED = "no longer needed"
+    OPERATOR = "asked by an operator"
+
+    @property
+    def needs_drain(self) -> bool:
+        """Whether an agent may be at work on it, so that the scheduler must give it up first."""
+        return self in (Reason.LONG_IDLE, Reason.OVER_MAXIMUM, Reason.OPERATOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """One instance to drain and terminate."""
+
+    id: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """`count` instances of one offering; `reason` says for what, in a sentence a person can read."""
+
+    offering: Offering
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """Demand that this pass does not serve: tasks of a class, or (with no class) a number of instances."""
+
+    count: int
+    reason: str
+    tasks: TaskClass | None = None
+
+    def __str__(self) -> str:
+        what = str(self.tasks) if self.tasks else f"{self.count} instance{'s' if self.count != 1 else ''}"
+        return f"{what}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class StateSets:
+    """The sets that a decision was made from, as ids; clocks are epoch seconds. Sorted, so that they print alike."""
+
+    counted: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    recently_launched: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
+    idle: dict[str, float] = field(default_factory=dict)
+    disconnected: dict[str, float] = field(default_factory=dict)
+    long_idle: tuple[str, ...] = ()
+    long_disconnected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done now.
+
+    `desired_new` is how many new instances the demand asks for before limits; `next_deadline` is the earliest time
+    (epoch seconds) at which the same inputs would be decided differently, None = never.
+    """
+
+    at: float
+    launches: tuple[Launch, ...] = ()
+    terminations: tuple[Termination, ...] = ()
+    unmet: tuple[Unmet, ...] = ()
+    desired_new: int = 0
+    next_deadline: float | None = None
+
+    @property
+    def launch_count(self) -> int:
+        return sum(launch.count for launch in self.launches)

@@ -1,0 +1,1 @@
+"""Where demand comes from: the protocol in `base`, and one module or package for each scheduler."""

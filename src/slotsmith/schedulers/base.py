@@ -1,0 +1,96 @@
+"""The contract between a provisioner and a scheduler connector.
+
+A connector says what is waiting and which agents are connected, and gives agents up when asked. It decides nothing.
+`docs/schedulers.md` is the guide for writing one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from slotsmith.clock import Clock
+from slotsmith.model.scaling_info import ScalingInfo
+
+
+class SchedulerError(Exception):
+    """The scheduler cannot be reached, or answered what cannot be read. The text is for people."""
+
+
+class DrainOutcome(StrEnum):
+    """What became of a request to give an agent up."""
+
+    RELEASED = "released"
+    """It has no task, gets none, and what it held is safe elsewhere: the instance may go. Also: no such agent."""
+    WAITING = "waiting"
+    """It gets no new task and still works on what it has: ask again."""
+    REFUSED = "refused"
+    """It stays as it was, and at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainAnswer:
+    """The outcome for one agent; `detail` says why, for people."""
+
+    outcome: DrainOutcome
+    detail: str = ""
+
+
+class SchedulerSettings(BaseModel):
+    """The `scheduler:` block of a pool; each connector adds its keys. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerContext:
+    """What the assembly hands to a connector. `wake` may be called, from the event loop, when its view has changed."""
+
+    pool: str
+    clock: Clock
+    wake: Callable[[], None]
+
+
+class Scheduler(Protocol):
+    """One pool's view of a scheduler. Every method may raise `SchedulerError`; the caller retries, and sets deadlines."""
+
+    poll_period: float
+    """Seconds between reads of the view when nothing else asks for one."""
+
+    async def setup(self) -> None:
+        """Connect. Raises `SchedulerError` when that fails; the caller tries again later."""
+        ...
+
+    async def scaling_info(self) -> ScalingInfo | None:
+        """The view now; None = nothing has been said yet."""
+        ...
+
+    async def drain(self, agents: Sequence[str], *, when_done: bool) -> Mapping[str, DrainAnswer]:
+        """Ask the scheduler to give up these agents, by name; every one gets an answer.
+
+        Checking and taking it out of service are one step of the scheduler, so that no task can slip in between. A
+        busy agent refuses, unless `when_done`: then it gets nothing new and is released when its tasks are finished.
+        """
+        ...
+
+    async def cancel_drain(self, agents: Sequence[str]) -> None:
+        """Give agents that are being drained new tasks again. Unknown names and others are left alone."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and tasks. Agents stay."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerPlugin:
+    """What an entry point of the group `slotsmith.schedulers` names."""
+
+    settings: type[SchedulerSettings]
+    create: Callable[[Any, SchedulerContext], Scheduler]

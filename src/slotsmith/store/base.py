@@ -1,0 +1,118 @@
+"""The contract between a provisioner and its store.
+
+Everything a pass wants kept is one `Changes` value and is written in one transaction: all of it is on record, or none.
+Methods are synchronous; the provisioner runs them on one writer thread, the simulation runs them inline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from slotsmith.model.decision import Decision
+from slotsmith.model.launch import LaunchIntent
+from slotsmith.model.launch_error import NO_JOIN_FAILURES, JoinFailures, LaunchFailures
+from slotsmith.model.record import InstanceRecord, Move, StatisticsSpan
+
+
+class StoreError(Exception):
+    """The store cannot be opened, read or written. The text names the store, what happened and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolBooks:
+    """What is known of a pool at start.
+
+    `intents` are those not closed or refused; `instances` those not gone; `owns` is whether what a listing shows under
+    our tags is ours without asking (False until the pool has started with an empty listing or was adopted);
+    `heartbeat` is when the pool was last seen alive (None = never).
+    """
+
+    intents: tuple[LaunchIntent, ...] = ()
+    instances: tuple[InstanceRecord, ...] = ()
+    launch_failures: Mapping[str, LaunchFailures] = field(default_factory=dict)
+    join_failures: JoinFailures = NO_JOIN_FAILURES
+    owns: bool = False
+    heartbeat: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one step of a pool adds to the record. Rows replace those with the same key.
+
+    `intents` by token; `instances` by id; `launch_failures` by offering; `spans` by instance and start. `summary` is
+    what `status` and `explain` show, JSON-ready. `recorded_view` is what changed in the view since the last one
+    recorded, JSON-ready (see `slotsmith.core.replay`).
+    """
+
+    pool: str
+    at: float
+    intents: tuple[LaunchIntent, ...] = ()
+    instances: tuple[InstanceRecord, ...] = ()
+    moves: tuple[Move, ...] = ()
+    decision: Decision | None = None
+    launch_failures: Mapping[str, LaunchFailures] = field(default_factory=dict)
+    join_failures: JoinFailures | None = None
+    spans: tuple[StatisticsSpan, ...] = ()
+    owns: bool | None = None
+    summary: Mapping[str, Any] | None = None
+    recorded_view: Mapping[str, Any] | None = None
+
+    @property
+    def must_be_durable(self) -> bool:
+        """Whether this must be on disk before the next step: a launch is about to be asked for."""
+        return any(intent.answer_pending for intent in self.intents)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """One recorded decision, as JSON-ready data: `launch`, `terminate`, `unmet` with their reasons."""
+
+    pool: str
+    at: float
+    body: Mapping[str, Any]
+
+
+class Store(Protocol):
+    """Keeps the books of all pools. Every method may raise `StoreError`; nothing is half written."""
+
+    def load(self, pool: str) -> PoolBooks:
+        """The books of one pool, to start from."""
+        ...
+
+    def commit(self, changes: Changes) -> None:
+        """Write all of it, or nothing; on disk for good when `changes.must_be_durable`. Also moves the heartbeat."""
+        ...
+
+    def pools(self) -> Sequence[str]:
+        """The pools that have books, by name."""
+        ...
+
+    def summary(self, pool: str) -> Mapping[str, Any] | None:
+        """The last summary written for a pool."""
+        ...
+
+    def moves(self, pool: str, *, instance_id: str | None = None, limit: int = 100) -> Sequence[Move]:
+        """The newest lines of history, oldest first."""
+        ...
+
+    def decisions(self, pool: str, *, since: float = 0.0, limit: int = 100) -> Sequence[DecisionRow]:
+        """The newest decisions that did something or left something unmet, oldest first."""
+        ...
+
+    def spans(self, pool: str, start: float, end: float) -> Sequence[StatisticsSpan]:
+        """Statistics spans that overlap [start, end), oldest first."""
+        ...
+
+    def recorded_views(self, pool: str, *, since: float = 0.0) -> Sequence[tuple[float, Mapping[str, Any]]]:
+        """Recorded view changes, oldest first, from the last complete one at or before `since` on."""
+        ...
+
+    def prune(self, before: float) -> None:
+        """Forget decisions, history, views and records of gone instances older than `before` (epoch seconds)."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...
