@@ -21,9 +21,7 @@ class InstanceState(StrEnum):
 _S = InstanceState
 LEGAL_TRANSITIONS: dict[InstanceState, frozenset[InstanceState]] = {
     # A request may be granted between two listings and even be running, gone or refused by the next one.
-    _S.PENDING_REQUEST: frozenset(
-        {_S.STARTING, _S.RUNNING, _S.STOPPING, _S.STOPPED, _S.TERMINATING, _S.UNKNOWN}
-    ),
+    _S.PENDING_REQUEST: frozenset({_S.STARTING, _S.RUNNING, _S.STOPPING, _S.STOPPED, _S.TERMINATING, _S.UNKNOWN}),
     _S.STARTING: frozenset({_S.RUNNING, _S.STOPPING, _S.STOPPED, _S.TERMINATING, _S.UNKNOWN}),
     # Back to starting: a reboot, or a host maintenance that the cloud repairs by itself.
     _S.RUNNING: frozenset({_S.STARTING, _S.STOPPING, _S.STOPPED, _S.TERMINATING, _S.UNKNOWN}),

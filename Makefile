@@ -1,0 +1,52 @@
+# Everything runs from a local .venv that these rules make; a fresh machine needs Python 3.11+, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMPS := .venv/.stamps
+
+.PHONY: demo test test-slow lint format bench docs clean
+
+demo: $(STAMPS)/demo
+	$(BIN)/slotsmith demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMPS)/test
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+lint: $(STAMPS)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMPS)/test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMPS)/test
+	$(BIN)/python -m benchmarks
+
+docs: $(STAMPS)/docs
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf .venv site build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(STAMPS)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "slotsmith needs Python 3.11 or newer; set PYTHON=python3.11, say" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/demo: pyproject.toml $(STAMPS)/pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dask]"
+	@touch $@
+
+$(STAMPS)/test: pyproject.toml $(STAMPS)/demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test
+	@touch $@
+
+$(STAMPS)/docs: pyproject.toml $(STAMPS)/demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
