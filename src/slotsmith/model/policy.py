@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slotsmith.model.offering import Offering
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The limits and periods of one pool; all periods in seconds."""
 
-    offering: Offering
     min_instances: int = 0
     max_instances: int = 5
     max_idle_agent_period: float = 1200.0

@@ -2,7 +2,7 @@
 
 A provider lists, launches and terminates instances of one pool. It keeps no policy: when to launch, retry, back off or
 give up is decided by the caller, from the kind of error that the provider raises. `docs/providers.md` is the guide for
-writing one; `slotsmith.testing.provider_conformance` is the test that every provider passes.
+writing one; `slotsmith.providers.conformance` is the suite that every provider passes.
 """
 
 from __future__ import annotations

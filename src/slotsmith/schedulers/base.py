@@ -58,7 +58,7 @@ class SchedulerContext:
 
 
 class Scheduler(Protocol):
-    """One pool's view of a scheduler. Every method may raise `SchedulerError`; the caller retries and sets deadlines."""
+    """One pool's view of a scheduler. Any method may raise `SchedulerError`; the caller retries and sets deadlines."""
 
     poll_period: float
     """Seconds between reads of the view when nothing else asks for one."""
