@@ -1,15 +1,17 @@
 """The one owner of time and chance.
 
-Everything else is handed a `Clock`, a `random.Random` or an id source, so that a whole daemon can run under virtual
+Everything else is handed a `Clock`, a `Random` or an id source, so that a whole daemon can run under virtual
 time from one seed. The lint rules ban wall-clock reads, sleeps and random sources everywhere but here.
 """
 
 import asyncio
-import random
 import secrets
 import time
 from collections.abc import Callable
+from random import Random
 from typing import Protocol
+
+__all__ = ["Clock", "IdSource", "Random", "SystemClock", "system_ids", "system_random"]
 
 IdSource = Callable[[], str]
 """Gives a new id at each call; ids of one source never repeat."""
@@ -43,9 +45,9 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-def system_random() -> random.Random:
+def system_random() -> Random:
     """A generator seeded by the machine, for jitter."""
-    return random.Random()  # noqa: S311 - jitter, not cryptography
+    return Random()  # noqa: S311 - jitter, not cryptography
 
 
 def system_ids() -> str:

@@ -34,7 +34,8 @@ INTENT_TRANSITIONS: dict[IntentState, frozenset[IntentState]] = {
 class LaunchIntent:
     """One offering asked for `count` instances under one `token`, written before the provider is asked.
 
-    `granted` is how many the provider said it launched (None = no answer yet); `created_at` in epoch seconds.
+    `granted` is how many the provider said it launched (None = no answer yet); `answered_at` is when it said so. Times
+    are epoch seconds; `attempts` counts the calls made; `error` is the text of the last one that failed.
     """
 
     token: str
@@ -45,6 +46,7 @@ class LaunchIntent:
     reason: str
     state: IntentState = IntentState.OPEN
     granted: int | None = None
+    answered_at: float | None = None
     attempts: int = 0
     error: str = ""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from slotsmith.model.resources import Resources
 
@@ -71,10 +70,28 @@ class Group:
 
 def classes_of(tasks: Iterable[Task]) -> tuple[TaskClass, ...]:
     """The tasks counted by what they ask for, in the order in which each kind is first seen."""
-    counts: Counter[TaskClass] = Counter()
-    examples: dict[TaskClass, str] = {}
+    # Keyed by plain values: hashing the frozen types themselves takes ten times as long, and there may be millions.
+    kinds: dict[tuple[object, ...], list[int]] = {}
+    firsts: list[Task] = []
     for task in tasks:
-        kind = TaskClass(task.resources, 1, task.gang, task.group, task.spans, task.constraints)
-        counts[kind] += 1
-        examples.setdefault(kind, task.id)
-    return tuple(replace(kind, count=count, example=examples[kind]) for kind, count in counts.items())
+        asked, where = task.resources, task.constraints
+        key = (
+            asked.slots,
+            asked.cpus,
+            asked.mem_gib,
+            asked.extras,
+            task.gang,
+            task.group,
+            task.spans,
+            None if where is ANYWHERE or where == ANYWHERE else where,
+        )
+        count = kinds.get(key)
+        if count is None:
+            kinds[key] = [1]
+            firsts.append(task)
+        else:
+            count[0] += 1
+    return tuple(
+        TaskClass(task.resources, count, task.gang, task.group, task.spans, task.constraints, task.id)
+        for task, [count] in zip(firsts, kinds.values(), strict=True)
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -85,6 +85,15 @@ class Scheduler(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and tasks. Agents stay."""
+        ...
+
+
+@runtime_checkable
+class TakesViews(Protocol):
+    """A connector whose views come from `Provisioner.update_scaling_info` and are not read."""
+
+    def push(self, info: ScalingInfo) -> bool:
+        """Hand over a new view; False when it equals the last one."""
         ...
 
 

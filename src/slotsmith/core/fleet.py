@@ -1,0 +1,298 @@
+"""The instances of a pool with the clocks that a decision needs, in columns.
+
+A listing of 100,000 instances is looked at on every pass, and nearly nothing in it changes. So what is known of an
+instance lies in one row of several arrays, the decider works on whole columns, and a listing that differs little from
+the last one only touches the rows that differ. Both ways of building give the same fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
+from operator import itemgetter
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotsmith.model.agent import Agent
+from slotsmith.model.instance import Instance, InstanceState
+from slotsmith.model.record import InstanceRecord
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+STATES: Final = tuple(InstanceState)
+STATE_CODE: Final[dict[InstanceState, int]] = {state: code for code, state in enumerate(STATES)}
+_COUNTED: Final = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, InstanceState.RUNNING)
+_IS_COUNTED: Final[Mask] = np.array([state in _COUNTED for state in STATES])
+_CAN_HAVE_AGENT: Final[Mask] = np.array([state in _COUNTED[1:] for state in STATES])
+
+NO_AGENT: Final = 0
+BUSY_AGENT: Final = 1
+IDLE_AGENT: Final = 2
+
+# Equal stretches of two listings are skipped a block at a time; a block is what one comparison in C handles.
+_BLOCK: Final = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fleet:
+    """Everything listed, each instance one row, in the order of the listing.
+
+    Times are epoch seconds, NaN where the clock does not run. `launched_at` is never in the future (a cloud's clock
+    may be ahead of ours) and is the time of the launch intent where that is known. `first_seen`: when it
+    came into the books, which for one that we launched is when it was asked for. `joined_at`: when its agent was first
+    seen. `idle_since`: since when its agent has been connected and idle. `missing_since`: since when the agent
+    of an instance that has joined has been missing. `settled`: the clocks are in step with the other columns; not so
+    in a fleet from the books, or while the scheduler has not been heard.
+    """
+
+    instances: tuple[Instance, ...]
+    agents: tuple[Agent, ...]
+    rows: Mapping[str, int]
+    rows_by_agent: Mapping[str, int]
+    state: NDArray[np.uint8]
+    agent: NDArray[np.uint8]
+    activity: NDArray[np.int64]
+    launched_at: Floats
+    first_seen: Floats
+    joined_at: Floats
+    idle_since: Floats
+    missing_since: Floats
+    settled: bool = True
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    @property
+    def counted(self) -> Mask:
+        """Pending requests, starting and running instances."""
+        mask: Mask = _IS_COUNTED[self.state]
+        return mask
+
+    @property
+    def joined(self) -> Mask:
+        """The rows whose agent was connected once."""
+        mask: Mask = np.isfinite(self.joined_at)
+        return mask
+
+    @property
+    def can_have_agent(self) -> Mask:
+        """Starting and running instances."""
+        mask: Mask = _CAN_HAVE_AGENT[self.state]
+        return mask
+
+    def is_in(self, state: InstanceState) -> Mask:
+        """The rows in one state."""
+        mask: Mask = self.state == STATE_CODE[state]
+        return mask
+
+    def mask(self, ids: Iterable[str]) -> Mask:
+        """The rows of these ids; ids that are not listed are ignored."""
+        result = np.zeros(len(self), dtype=np.bool_)
+        for instance_id in ids:
+            row = self.rows.get(instance_id)
+            if row is not None:
+                result[row] = True
+        return result
+
+    def ids(self, mask: Mask) -> list[str]:
+        """The ids of the rows in the mask, in the order of the listing."""
+        return [self.instances[row].id for row in np.flatnonzero(mask)]
+
+    def clocks(self, mask: Mask, since: Floats) -> dict[str, float]:
+        """Id -> clock for the rows in the mask, sorted by id."""
+        return dict(sorted((self.instances[row].id, float(since[row])) for row in np.flatnonzero(mask)))
+
+
+def _empty() -> Fleet:
+    codes, counts, clocks = np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0)
+    return Fleet((), (), {}, {}, codes, codes, counts, clocks, clocks, clocks, clocks, clocks)
+
+
+EMPTY_FLEET: Final = _empty()
+
+
+def restore(records: Sequence[InstanceRecord]) -> Fleet:
+    """The fleet as the books left it: clocks go on, agents are not known until a view comes."""
+    fleet = _rebuild(EMPTY_FLEET, tuple(record.instance for record in records), None, {}, now=0.0)
+
+    def column(pick: Callable[[InstanceRecord], float | None]) -> Floats:
+        return np.array([np.nan if (value := pick(record)) is None else value for record in records], np.float64)
+
+    return replace(
+        fleet,
+        launched_at=column(lambda record: record.instance.launched_at),
+        first_seen=column(lambda record: record.first_seen),
+        joined_at=column(lambda record: record.joined_at),
+        idle_since=column(lambda record: record.idle_since),
+        missing_since=column(lambda record: record.missing_since),
+    )
+
+
+def changed_rows(before: Fleet, after: Fleet) -> list[int]:
+    """The rows of `after` that are new or whose state or clocks differ from those in `before`."""
+    if after is before:
+        return []
+    if after.rows is before.rows:
+        same = np.ones(len(after), np.bool_)
+        rows: NDArray[np.int64] | slice = slice(None)
+    else:
+        rows = np.fromiter(map(before.rows.get, after.rows, repeat(-1)), np.int64, len(after))
+        same = rows >= 0
+        if not len(before):
+            return list(range(len(after)))
+    same = same & (before.state[rows] == after.state)
+    for old, new in (
+        (before.joined_at, after.joined_at),
+        (before.idle_since, after.idle_since),
+        (before.missing_since, after.missing_since),
+    ):
+        same &= (old[rows] == new) | (np.isnan(old[rows]) & np.isnan(new))
+    return [int(row) for row in np.flatnonzero(~same)]
+
+
+def observe(
+    previous: Fleet,
+    listing: Sequence[Instance],
+    agents: Sequence[Agent] | None,
+    now: float,
+    asked_at: Mapping[str, float] | None = None,
+) -> Fleet:
+    """Carry the fleet forward to a new listing and a new view of the agents.
+
+    `agents` is None while the scheduler has said nothing: then the agents' clocks stand still. `asked_at` gives, by
+    token, when instances were asked for: our own clock is better than the cloud's. An id that comes twice counts
+    once, as it comes last.
+    """
+    listing = tuple(listing)
+    agents = None if agents is None else tuple(agents)
+    if agents is not None and len(previous.rows_by_agent) == len(previous):
+        listed = changed_positions(previous.instances, listing)
+        heard = None if listed is None else changed_positions(previous.agents, agents)
+        renamed = any(previous.instances[row].agent_name != listing[row].agent_name for row in listed or ())
+        if listed is not None and heard is not None and not renamed:
+            return _update(previous, listing, agents, listed, heard, now)
+    return _rebuild(previous, listing, agents, asked_at or {}, now)
+
+
+def changed_positions(old: tuple[Any, ...], new: tuple[Any, ...]) -> list[int] | None:
+    """The positions at which two sequences of tuples differ; None when a position holds another name than before."""
+    if old is new:
+        return []
+    if len(old) != len(new):
+        return None
+    changed = [
+        row
+        for start in range(0, len(new), _BLOCK)
+        if old[start : start + _BLOCK] != new[start : start + _BLOCK]
+        for row in range(start, min(start + _BLOCK, len(new)))
+        if old[row] != new[row]
+    ]
+    return None if any(old[row][0] != new[row][0] for row in changed) else changed
+
+
+def _update(
+    previous: Fleet,
+    listing: tuple[Instance, ...],
+    agents: tuple[Agent, ...],
+    listed: list[int],
+    heard: list[int],
+    now: float,
+) -> Fleet:
+    """The same instances and agents in the same places, a few of them changed."""
+    state, agent, activity = previous.state, previous.agent, previous.activity
+    if listed:
+        state = state.copy()
+        for row in listed:
+            state[row] = STATE_CODE[listing[row].state]
+    if heard:
+        agent, activity = agent.copy(), activity.copy()
+        for position in heard:
+            row = previous.rows_by_agent.get(agents[position].name, -1)
+            if row >= 0:
+                agent[row] = IDLE_AGENT if agents[position].idle else BUSY_AGENT
+                activity[row] = agents[position].activity
+    carried = replace(previous, instances=listing, agents=agents, state=state, agent=agent)
+    if not listed and not heard and previous.settled:
+        return carried
+    return _run_clocks(carried, previous, activity, now)
+
+
+def _rebuild(
+    previous: Fleet,
+    listing: tuple[Instance, ...],
+    agents: tuple[Agent, ...] | None,
+    asked_at: Mapping[str, float],
+    now: float,
+) -> Fleet:
+    """Build all columns anew, and take over by id what is remembered."""
+    ids = list(map(itemgetter(0), listing))
+    rows = dict(zip(ids, range(len(ids)), strict=True))
+    if len(rows) < len(ids):
+        once = tuple(listing[row] for row in sorted(rows.values()))
+        return _rebuild(previous, once, agents, asked_at, now)
+    size = len(ids)
+    names = list(map(itemgetter(3), listing))
+    known_agents = previous.agents if agents is None else agents
+    by_name = dict(zip(map(itemgetter(0), known_agents), known_agents, strict=True))
+    heard = list(map(by_name.get, names))
+    before = np.fromiter(map(previous.rows.get, ids, repeat(-1)), np.int64, size)
+    known = before >= 0
+
+    def carry(column: NDArray[Any], otherwise: NDArray[Any]) -> NDArray[Any]:
+        return np.where(known, column[before], otherwise) if len(previous) else otherwise
+
+    never = np.full(size, np.nan)
+    asked = never.copy()
+    if asked_at:
+        for row in np.flatnonzero(~known):
+            asked[row] = asked_at.get(listing[row].token, np.nan)
+    launched = np.fromiter(map(itemgetter(2), listing), np.float64, size)
+    activity = np.fromiter((0 if a is None else a.activity for a in heard), np.int64, size)
+    agent = (NO_AGENT if a is None else IDLE_AGENT if a.idle else BUSY_AGENT for a in heard)
+    carried = Fleet(
+        instances=listing,
+        agents=tuple(by_name.values()),
+        rows=rows,
+        rows_by_agent=dict(zip(names, range(size), strict=True)),
+        state=np.fromiter(map(STATE_CODE.__getitem__, map(itemgetter(1), listing)), np.uint8, size),
+        agent=np.fromiter(agent, np.uint8, size),
+        activity=activity,
+        launched_at=carry(previous.launched_at, np.minimum(np.where(np.isnan(asked), launched, asked), now)),
+        first_seen=carry(previous.first_seen, np.where(np.isnan(asked), now, asked)),
+        joined_at=carry(previous.joined_at, never),
+        idle_since=carry(previous.idle_since, never),
+        missing_since=carry(previous.missing_since, never),
+        settled=False,
+    )
+    if agents is None:
+        return carried
+    # What the rows showed last time, in the new order: an unknown row showed no agent.
+    last = replace(
+        carried,
+        agent=carry(previous.agent, np.zeros(size, np.uint8)),
+        activity=carry(previous.activity, activity),
+    )
+    return _run_clocks(carried, last, activity, now)
+
+
+def _run_clocks(fleet: Fleet, last: Fleet, activity: NDArray[np.int64], now: float) -> Fleet:
+    """Start, keep or stop each row's clocks by what the row shows now; `last` is what the rows showed before."""
+    can_join = fleet.can_have_agent
+    connected = can_join & (fleet.agent != NO_AGENT)
+    joined_at = np.where(connected & ~fleet.joined, now, fleet.joined_at)
+    idle = connected & (fleet.agent == IDLE_AGENT)
+    missing = can_join & fleet.joined & ~connected
+    worked = (last.agent != NO_AGENT) & (last.activity != activity)
+    keeps_idle = idle & np.isfinite(fleet.idle_since) & ~worked
+    return replace(
+        fleet,
+        activity=activity,
+        joined_at=joined_at,
+        idle_since=np.where(keeps_idle, fleet.idle_since, np.where(idle, now, np.nan)),
+        missing_since=np.where(missing, np.where(np.isfinite(fleet.missing_since), fleet.missing_since, now), np.nan),
+        settled=True,
+    )

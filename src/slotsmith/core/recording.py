@@ -1,0 +1,153 @@
+"""Views on record, so that a changed policy can be tried on yesterday: what changes is kept, and folded when wanted.
+
+A row is JSON-ready. A complete one (`"complete": true`) has everything, the ones after it only what differs. Folded,
+they are a file for `replay` (see `core.replay_cases` for its form).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from slotsmith.core.decider import View
+from slotsmith.core.fleet import changed_positions
+from slotsmith.model.agent import Agent
+from slotsmith.model.instance import Instance
+from slotsmith.model.policy import Policy
+from slotsmith.model.resources import Resources
+from slotsmith.model.task import ANYWHERE, TaskClass
+
+Row = Mapping[str, Any]
+
+
+def view_change(before: View | None, after: View, policy: Policy) -> dict[str, Any]:
+    """What a record of `after` must add to a record of `before` (None = say everything); empty when they are alike."""
+    if before is None:
+        return {"complete": True, "config": _config(after, policy), **_all(after)}
+    row: dict[str, Any] = {}
+    instances, gone = _difference(before.fleet.instances, after.fleet.instances)
+    agents, lost = _difference(before.info.agents, after.info.agents)
+    row |= {"instances": [_instance(i) for i in instances]} if instances else {}
+    row |= {"gone": gone} if gone else {}
+    row |= {"agents": [_agent(a) for a in agents]} if agents else {}
+    row |= {"lost": lost} if lost else {}
+    if before.info is not after.info:
+        was, now = _demand(before), _demand(after)
+        row |= {key: now[key] for key in now if now[key] != was[key]}
+    if before.in_flight != after.in_flight:
+        row["in_flight"] = _in_flight(after)
+    if before.draining != after.draining:
+        row["draining"] = sorted(after.draining)
+    return row
+
+
+def fold(pool: str, rows: Iterable[tuple[float, Row]]) -> dict[str, Any]:
+    """A replay file from rows in order of time; a new case begins where the policy or the offering changed."""
+    cases: list[dict[str, Any]] = []
+    state: dict[str, Any] = {}
+    instances: dict[str, Any] = {}
+    agents: dict[str, Any] = {}
+    for at, row in rows:
+        if row.get("complete"):
+            instances, agents, state = {}, {}, {}
+            if not cases or cases[-1]["config"] != row["config"]:
+                cases.append({"name": f"{pool} from {at:.0f}", "config": row["config"], "ticks": []})
+        if not cases:
+            continue
+        instances = _patched(instances, row.get("instances", ()), row.get("gone", ()), "id")
+        agents = _patched(agents, row.get("agents", ()), row.get("lost", ()), "name")
+        state = state | {
+            key: row[key] for key in ("tasks", "groups", "desired_new", "in_flight", "draining") if key in row
+        }
+        cases[-1]["ticks"].append(_tick(at, instances, agents, state))
+    return {"cases": cases}
+
+
+def _tick(at: float, instances: dict[str, Any], agents: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    demand = {key: state[key] for key in ("tasks", "groups", "desired_new") if state.get(key) is not None}
+    return {
+        "at": at,
+        "instances": list(instances.values()),
+        "scaling_info": {"agents": list(agents.values()), **demand},
+        "in_flight": state.get("in_flight", []),
+        "draining": state.get("draining", []),
+    }
+
+
+def _patched(old: dict[str, Any], new: Iterable[Any], gone: Iterable[str], key: str) -> dict[str, Any]:
+    left = {name: value for name, value in old.items() if name not in set(gone)}
+    return left | {value[key]: value for value in new}
+
+
+def _difference(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
+    """What is new or changed, and the first fields of what is gone."""
+    positions = changed_positions(before, after)
+    if positions is not None:
+        return [after[position] for position in positions], []
+    was = {entry[0]: entry for entry in before}
+    now = {entry[0] for entry in after}
+    return [entry for entry in after if was.get(entry[0]) != entry], [name for name in was if name not in now]
+
+
+def _all(view: View) -> dict[str, Any]:
+    return {
+        "instances": [_instance(instance) for instance in view.fleet.instances],
+        "agents": [_agent(agent) for agent in view.info.agents],
+        **_demand(view),
+        "in_flight": _in_flight(view),
+        "draining": sorted(view.draining),
+    }
+
+
+def _config(view: View, policy: Policy) -> dict[str, Any]:
+    return {**asdict(policy), "capacity": _resources(view.offering.capacity)}
+
+
+def _resources(resources: Resources) -> dict[str, Any]:
+    amounts = {name: amount for name, amount in resources.items() if amount and name in ("slots", "cpus", "mem_gib")}
+    return amounts | ({"extras": dict(resources.extras)} if resources.extras else {})
+
+
+def _instance(instance: Instance) -> dict[str, Any]:
+    more = {"token": instance.token} if instance.token else {}
+    return {
+        "id": instance.id,
+        "launch": instance.launched_at,
+        "agent": instance.agent_name,
+        "state": instance.state.value,
+        **more,
+    }
+
+
+def _agent(agent: Agent) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": agent.name, "idle": agent.idle}
+    told |= {"capacity": _resources(agent.capacity)} if agent.capacity is not None else {}
+    told |= {"used": _resources(agent.used)} if agent.used is not None else {}
+    numbers = {
+        "zero_slot_tasks": agent.zero_slot_tasks,
+        "draining": agent.draining,
+        "activity": agent.activity,
+    }
+    return told | {key: value for key, value in numbers.items() if value}
+
+
+def _demand(view: View) -> dict[str, Any]:
+    return {
+        "tasks": [_task(kind) for kind in view.info.tasks],
+        "groups": [asdict(group) for group in view.info.groups],
+        "desired_new": view.info.desired_new,
+    }
+
+
+def _task(kind: TaskClass) -> dict[str, Any]:
+    told = {"id": kind.example, **_resources(kind.resources), "count": kind.count}
+    told |= {"gang": kind.gang} if kind.gang > 1 else {}
+    told |= {"group": kind.group} if kind.group is not None else {}
+    told |= {"spans": True} if kind.spans else {}
+    wants = {} if kind.constraints == ANYWHERE else asdict(kind.constraints)
+    return told | ({"constraints": wants} if wants else {})
+
+
+def _in_flight(view: View) -> list[dict[str, Any]]:
+    return [{"token": launch.token, "count": launch.count, "at": launch.asked_at} for launch in view.in_flight]

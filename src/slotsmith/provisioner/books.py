@@ -1,0 +1,311 @@
+"""What one pool knows: its instances, its launches and terminations under way, its failures.
+
+All changes of a pool's state go through here, one at a time, in the event loop. Each leaves its trace in `pending`,
+which is written at the next chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import structlog
+
+from slotsmith.clock import Random
+from slotsmith.core import backoff
+from slotsmith.core.decider import View
+from slotsmith.core.fleet import Fleet, changed_rows, observe, restore
+from slotsmith.model.agent import Agent
+from slotsmith.model.decision import Decision, Reason
+from slotsmith.model.instance import LEGAL_TRANSITIONS, Instance, InstanceState
+from slotsmith.model.launch import InFlight, IntentState, LaunchIntent
+from slotsmith.model.launch_error import NO_LAUNCH_FAILURES, LaunchFailures
+from slotsmith.model.offering import Offering
+from slotsmith.model.record import InstanceRecord, Move, Phase, StatisticsSpan, TerminationRecord
+from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
+from slotsmith.provisioner.pending import PaidTime, Pending
+from slotsmith.store.base import PoolBooks
+
+# An agent that the scheduler refused to give up is not asked for again within this time: its next views will show
+# what it is doing, and asking more often would only repeat the answer.
+REFUSAL_HOLDS: Final = 30.0
+
+
+class Books:
+    """The state of one pool between its passes. Times are epoch seconds."""
+
+    def __init__(
+        self,
+        pool: str,
+        kept: PoolBooks,
+        open_spans: Iterable[StatisticsSpan],
+        *,
+        consistency_window: float,
+        random: Random,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self.pending = Pending(pool)
+        self.fleet: Fleet = restore(kept.instances)
+        self.intents: dict[str, LaunchIntent] = {intent.token: intent for intent in kept.intents}
+        self.terminations: dict[str, TerminationRecord] = {
+            record.instance.id: record.termination for record in kept.instances if record.termination
+        }
+        self.launch_failures: dict[str, LaunchFailures] = dict(kept.launch_failures)
+        self.join_failures = kept.join_failures
+        self.owns = kept.owns
+        self.strays: frozenset[str] = frozenset()
+        self._consistency_window = consistency_window
+        self._random = random
+        self._log = log
+        self._heartbeat = kept.heartbeat or 0.0
+        self._paid = PaidTime(pool, self.pending.span)
+        self._paid.resume(open_spans)
+        self._refused: dict[str, float] = {}
+        self._absent: dict[str, float] = {}
+        self._seen: dict[str, set[str]] = {}
+        self._unjoined: set[str] = set()
+        self._first_listing = True
+        for record in kept.instances:
+            self._note_seen(record.instance)
+
+    # What is seen
+
+    def observe(self, listing: Sequence[Instance], began: float, agents: Sequence[Agent] | None, now: float) -> None:
+        """Take in a listing (from a read that began at `began`) and a view of the agents (None = not heard yet)."""
+        before = self.fleet
+        merged = self._with_absent(listing, began)
+        self._settle_ownership(merged)
+        asked_at = {intent.token: intent.created_at for intent in self.intents.values()}
+        self.fleet = after = observe(before, merged, agents, now, asked_at)
+        if self._first_listing:
+            self._first_listing = False
+            self._paid.end_absent(after.rows, self._heartbeat)
+        rows = changed_rows(before, after)
+        gone = [] if after.rows is before.rows else [i for i in before.instances if i.id not in after.rows]
+        for row in rows:
+            self._row_changed(before, row, now)
+        if agents is not None:
+            self._follow_joins(before, rows, gone, now)
+        for instance in gone:
+            self._gone(before, instance, now)
+        self._close_intents(began)
+        self._save(after.instances[row].id for row in rows)
+
+    def _with_absent(self, listing: Sequence[Instance], began: float) -> Sequence[Instance]:
+        """Add what the last listing had and this one lacks, until it has been absent for the consistency window."""
+        if listing is self.fleet.instances:
+            return listing
+        listed = {instance.id for instance in listing}
+        absent = [instance for instance in self.fleet.instances if instance.id not in listed]
+        self._absent = {instance.id: self._absent.get(instance.id, began) for instance in absent}
+        lingering = [i for i in absent if began - self._absent[i.id] < self._consistency_window]
+        return (*listing, *lingering) if lingering else listing
+
+    def _settle_ownership(self, listing: Sequence[Instance]) -> None:
+        """Everything listed is ours once the pool has begun with nothing unknown listed, or was told so."""
+        if self.owns:
+            return
+        rows, intents = self.fleet.rows, self.intents
+        unknown = {i.id for i in listing if (i.id not in rows or i.id in self.strays) and i.token not in intents}
+        if unknown - self.strays:
+            self._log.warning(
+                "instances are listed that this store does not know; `slotsmith adopt` makes them ours",
+                ids=sorted(unknown)[:10],
+                count=len(unknown),
+            )
+        self.strays = frozenset(unknown)
+        if not unknown:
+            self.adopt()
+
+    def adopt(self) -> None:
+        """From now on, whatever is listed under our tags is ours."""
+        strays, self.strays = self.strays, frozenset()
+        self.owns = self.pending.owns = True
+        self._save(strays)
+
+    def _row_changed(self, before: Fleet, row: int, now: float) -> None:
+        instance = self.fleet.instances[row]
+        old_row = before.rows.get(instance.id)
+        old = None if old_row is None else before.instances[old_row].state
+        if old is instance.state or instance.id in self.strays:
+            return
+        if old is None:
+            self._note_seen(instance)
+        elif instance.state not in LEGAL_TRANSITIONS[old]:
+            self._log.warning("instance moved unexpectedly", id=instance.id, before=old, now=instance.state)
+        self._move(instance.id, now, old, instance.state, instance.detail)
+        if instance.state in (InstanceState.STARTING, InstanceState.RUNNING):
+            self._paid.begin(instance, float(self.fleet.launched_at[row]))
+        elif instance.state in (InstanceState.STOPPED, InstanceState.TERMINATING):
+            self._paid.end(instance.id, now)
+
+    def _gone(self, before: Fleet, instance: Instance, now: float) -> None:
+        if instance.id in self.strays:
+            return
+        ending = self.terminations.pop(instance.id, None)
+        for memory in (self._refused, self._absent):
+            memory.pop(instance.id, None)
+        self._unjoined.discard(instance.id)
+        self._move(instance.id, now, instance.state, None, f"terminated: {ending.reason.value}" if ending else "vanished")
+        self._paid.end(instance.id, now)
+        self.pending.instance(replace(_record(before, before.rows[instance.id], ending), gone_at=now))
+
+    def _note_seen(self, instance: Instance) -> None:
+        if instance.token in self.intents:
+            self._seen.setdefault(instance.token, set()).add(instance.id)
+
+    def _move(
+        self, instance_id: str, now: float, before: InstanceState | None, after: InstanceState | None, note: str
+    ) -> None:
+        self.pending.move(Move(instance_id, now, before, after, note))
+        details = {"note": note} if note else {}
+        names = {"before": before.value if before else "new", "now": after.value if after else "gone"}
+        self._log.info("instance", id=instance_id, **names, **details)
+
+    # Joining
+
+    def _follow_joins(self, before: Fleet, rows: list[int], gone: list[Instance], now: float) -> None:
+        """Count instances that ended by themselves without ever joining; any that joins proves that it can be done."""
+        after = self.fleet
+        ended = [i.id for i in gone if not np.isfinite(before.joined_at[before.rows[i.id]])]
+        joined = ""
+        for row in rows:
+            instance = after.instances[row]
+            old = before.rows.get(instance.id)
+            if not np.isfinite(after.joined_at[row]):
+                ended += [instance.id] if instance.state is InstanceState.STOPPED else []
+            elif old is None or not np.isfinite(before.joined_at[old]):
+                joined = instance.id
+        self._count_unjoined([i for i in ended if i not in self.terminations and i not in self.strays], now)
+        if joined and self.join_failures.failures:
+            self._log.info("an agent has joined, launches go on as usual", id=joined)
+            self.join_failures = self.pending.join_failures = backoff.joined()
+
+    def _count_unjoined(self, instance_ids: Iterable[str], now: float) -> None:
+        """These instances have ended, or are given up, without their agent ever joining; each counts once."""
+        new = [instance_id for instance_id in instance_ids if instance_id not in self._unjoined]
+        if not new:
+            return
+        self._unjoined.update(new)
+        was_on = backoff.brake_is_on(self.join_failures)
+        self.join_failures = backoff.never_joined(self.join_failures, new, now, self._random.random())
+        self.pending.join_failures = self.join_failures
+        if backoff.brake_is_on(self.join_failures) and not was_on:
+            self._log.error(
+                "instances end without joining, so only one at a time is launched from now on",
+                in_a_row=self.join_failures.failures,
+                last=self.join_failures.last_id,
+            )
+
+    # Launches
+
+    def add_intents(self, intents: Iterable[LaunchIntent]) -> None:
+        """Intents that are on record already."""
+        self.intents.update((intent.token, intent) for intent in intents)
+
+    def put_intent(self, intent: LaunchIntent) -> None:
+        """An intent has moved on."""
+        if intent.state in (IntentState.CLOSED, IntentState.REFUSED):
+            self.intents.pop(intent.token, None)
+            self._seen.pop(intent.token, None)
+        else:
+            self.intents[intent.token] = intent
+        self.pending.intent(intent)
+
+    def in_flight(self) -> tuple[InFlight, ...]:
+        """What was asked for and has not been listed yet."""
+        missing = ((intent, self._missing(intent)) for intent in self.intents.values())
+        return tuple(InFlight(i.token, i.offering.name, count, i.created_at) for i, count in missing if count > 0)
+
+    def _missing(self, intent: LaunchIntent) -> int:
+        return intent.expected - len(self._seen.get(intent.token, ()))
+
+    def _close_intents(self, began: float) -> None:
+        """A granted launch is done when all of it has been listed, or can no longer turn up late."""
+        for intent in [i for i in self.intents.values() if i.state is IntentState.GRANTED]:
+            missing = self._missing(intent)
+            answered = intent.created_at if intent.answered_at is None else intent.answered_at
+            if missing > 0 and began <= answered + self._consistency_window:
+                continue
+            if missing > 0:
+                self._log.warning("instances were granted and never listed", token=intent.token, missing=missing)
+            self.put_intent(replace(intent, state=IntentState.CLOSED))
+
+    def put_failures(self, offering: Offering, failures: LaunchFailures) -> None:
+        """What back-off knows of an offering has changed."""
+        self.launch_failures[offering.name] = failures
+        self.pending.launch_failures(offering.name, failures)
+
+    def failures_of(self, offering: Offering) -> LaunchFailures:
+        """The consecutive failures of an offering."""
+        return self.launch_failures.get(offering.name, NO_LAUNCH_FAILURES)
+
+    # Terminations
+
+    def begin_terminations(self, decision: Decision, *, drain: bool = True) -> None:
+        """The terminations of a decision are under way; where an agent may be at work, its drain comes first."""
+        for termination in decision.terminations:
+            phase = Phase.DRAINING if drain and termination.reason.needs_drain else Phase.TERMINATING
+            self.put_termination(termination.id, TerminationRecord(termination.reason, decision.at, phase))
+        unjoined = [t.id for t in decision.terminations if t.reason is Reason.NEVER_JOINED]
+        self._count_unjoined(unjoined, decision.at)
+
+    def put_termination(self, instance_id: str, record: TerminationRecord | None) -> None:
+        """A termination has moved on, or (None) is called off."""
+        if instance_id not in self.fleet.rows:
+            return
+        if record is None:
+            self.terminations.pop(instance_id, None)
+        else:
+            self.terminations[instance_id] = record
+        self._save((instance_id,))
+
+    def keep_instance(self, instance_id: str, why: str, now: float) -> None:
+        """A termination is called off (the scheduler keeps the agent), and not tried again for a while."""
+        self._refused[instance_id] = now + REFUSAL_HOLDS
+        row = self.fleet.rows.get(instance_id)
+        if row is not None:
+            state = self.fleet.instances[row].state
+            self._move(instance_id, now, state, state, f"kept: {why}")
+        self.put_termination(instance_id, None)
+
+    # For the decision
+
+    def view(self, offering: Offering, info: ScalingInfo | None, *, blind: bool, now: float) -> View:
+        """All that the next decision is made from."""
+        self._refused = {i: until for i, until in self._refused.items() if until > now}
+        return View(
+            fleet=self.fleet,
+            info=info or NO_SCALING_INFO,
+            offering=offering,
+            in_flight=self.in_flight(),
+            draining=frozenset(self.terminations),
+            strays=self.strays,
+            kept=frozenset(self._refused),
+            launch_failures=self.failures_of(offering),
+            join_failures=self.join_failures,
+            blind=blind,
+        )
+
+    def _save(self, instance_ids: Iterable[str]) -> None:
+        for instance_id in instance_ids:
+            if instance_id not in self.strays:
+                ending = self.terminations.get(instance_id)
+                self.pending.instance(_record(self.fleet, self.fleet.rows[instance_id], ending))
+
+
+def _record(fleet: Fleet, row: int, ending: TerminationRecord | None) -> InstanceRecord:
+    def clock(column: np.typing.NDArray[np.float64]) -> float | None:
+        value = float(column[row])
+        return None if np.isnan(value) else value
+
+    return InstanceRecord(
+        instance=fleet.instances[row]._replace(launched_at=float(fleet.launched_at[row])),
+        first_seen=float(fleet.first_seen[row]),
+        joined_at=clock(fleet.joined_at),
+        idle_since=clock(fleet.idle_since),
+        missing_since=clock(fleet.missing_since),
+        termination=ending,
+    )

@@ -1,0 +1,97 @@
+"""Carrying out launch intents: ask, and ask again with the same token until the answer is definite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from slotsmith.clock import Clock, Random
+from slotsmith.core.backoff import RETRY_RULES, launch_failed, launch_fell_short, retry_delay
+from slotsmith.model.launch import IntentState, LaunchIntent
+from slotsmith.model.launch_error import NO_LAUNCH_FAILURES
+from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider
+from slotsmith.provisioner.books import Books
+from slotsmith.provisioner.faults import describe, kind_of
+
+LAUNCH_DEADLINE: Final = 120.0
+"""Seconds for one launch call. A cloud answers within seconds; a late answer is as good as a lost one."""
+
+
+class Launcher:
+    """One task for each open intent of a pool."""
+
+    def __init__(
+        self,
+        books: Books,
+        provider: Provider,
+        *,
+        clock: Clock,
+        random: Random,
+        save: Callable[[], Awaitable[None]],
+        on_answer: Callable[[], None],
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._books = books
+        self._provider = provider
+        self._clock = clock
+        self._random = random
+        self._save = save
+        self._on_answer = on_answer
+        self._log = log
+
+    async def carry_out(self, intent: LaunchIntent) -> None:
+        """Return when the intent is answered, refused or closed, and that is on record."""
+        while (error := await self._attempt(intent)) is not None:
+            intent = self._books.intents[intent.token]
+            if self._clock.now() > intent.created_at + self._provider.token_lifetime:
+                # The provider no longer knows the token, so asking again could launch again. What was launched is
+                # listed under the token by now and counted there; the rest of the intent is void.
+                self._log.warning("launch never answered, the listing decides", token=intent.token)
+                self._books.put_intent(replace(intent, state=IntentState.CLOSED))
+                break
+            await self._save()
+            await self._clock.sleep(retry_delay(kind_of(error), intent.attempts, self._random.random()))
+        await self._save()
+        self._on_answer()
+
+    async def _attempt(self, intent: LaunchIntent) -> Exception | None:
+        """One call; the error when its outcome is not definite."""
+        request = LaunchRequest(intent.token, intent.offering, intent.count)
+        intent = replace(intent, attempts=intent.attempts + 1)
+        try:
+            async with asyncio.timeout(LAUNCH_DEADLINE):
+                result = await self._provider.launch(request)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the intent is on record and must be settled
+            text = describe(error, LAUNCH_DEADLINE)
+            if not RETRY_RULES[kind_of(error)].definite:
+                self._log.warning("launch not answered, asking again", token=intent.token, error=text)
+                self._books.put_intent(replace(intent, error=text))
+                return error
+            self._refused(intent, error, text)
+            return None
+        self._granted(intent, result)
+        return None
+
+    def _refused(self, intent: LaunchIntent, error: Exception, text: str) -> None:
+        now = self._clock.now()
+        self._log.error("launch refused", offering=intent.offering.name, count=intent.count, error=text)
+        self._books.put_intent(replace(intent, state=IntentState.REFUSED, error=text, granted=0, answered_at=now))
+        failures = self._books.failures_of(intent.offering)
+        jitter = self._random.random()
+        self._books.put_failures(intent.offering, launch_failed(failures, kind_of(error), text, now, jitter))
+
+    def _granted(self, intent: LaunchIntent, result: LaunchResult) -> None:
+        now, count = self._clock.now(), len(result.instance_ids)
+        error = "" if result.shortfall is None else str(result.shortfall)
+        answered = replace(intent, state=IntentState.GRANTED, granted=count, answered_at=now, error=error)
+        self._log.info("launched", offering=intent.offering.name, count=count, asked=intent.count, token=intent.token)
+        self._books.put_intent(answered)
+        failures = NO_LAUNCH_FAILURES
+        if result.shortfall is not None:
+            previous = self._books.failures_of(intent.offering)
+            failures = launch_fell_short(previous, result.shortfall.kind, error, now, self._random.random())
+        self._books.put_failures(intent.offering, failures)

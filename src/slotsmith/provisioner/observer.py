@@ -1,0 +1,106 @@
+"""Reading something again and again, and keeping the last answer at hand.
+
+The pool's passes never wait for a listing or a scheduler: an observer reads in its own task, and a pass takes what was
+read last. One that fails keeps its last answer, says since when it fails, and tries again more and more slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+
+from slotsmith.clock import Clock
+from slotsmith.provisioner.faults import describe
+
+T = TypeVar("T")
+
+# A failing read is repeated after 1, 2, 4 ... seconds, at most this many.
+_SLOWEST_RETRY = 30.0
+
+# Requests for a fresh read within this time share one (ten agents that exit at once are one listing).
+_GATHER = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Observation(Generic[T]):
+    """What was read, and when the read began (epoch seconds): what happened after that may not be in it."""
+
+    value: T
+    began: float
+
+
+class Observer(Generic[T]):
+    """Reads on request and at the latest after `period` seconds; each read has `deadline` seconds."""
+
+    def __init__(
+        self,
+        what: str,
+        read: Callable[[], Awaitable[T]],
+        *,
+        period: float,
+        deadline: float,
+        clock: Clock,
+        on_news: Callable[[], None],
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self.latest: Observation[T] | None = None
+        self.error: str | None = None
+        self.failing_since: float | None = None
+        self._what = what
+        self._read = read
+        self._period = period
+        self._deadline = deadline
+        self._clock = clock
+        self._on_news = on_news
+        self._log = log
+        self._failures = 0
+        self._asked = asyncio.Event()
+
+    def refresh(self) -> None:
+        """Ask for a read soon. While one is under way, another follows it: what it missed may be the reason."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            self._asked.clear()
+            await self.read_once()
+            if self.error is not None:
+                # Requests do not shorten this wait: whoever is down is not helped by more calls.
+                await self._clock.sleep(min(_SLOWEST_RETRY, 2.0 ** (self._failures - 1)))
+                continue
+            try:
+                async with asyncio.timeout(self._period):
+                    await self._asked.wait()
+                await self._clock.sleep(_GATHER)
+            except TimeoutError:
+                pass
+
+    async def read_once(self) -> None:
+        """One read; a failure is kept in `error` and logged when it begins, changes or ends, not each time."""
+        began = self._clock.now()
+        try:
+            async with asyncio.timeout(self._deadline):
+                value = await self._read()
+        except Exception as error:  # noqa: BLE001 - a fault of a plugin must not end the pool, nor stop its other work
+            self._failed(describe(error, self._deadline), began)
+            return
+        if self.error is not None:
+            self._log.info(f"{self._what} works again", failed_for=round(began - (self.failing_since or began), 1))
+        self.error, self.failing_since, self._failures = None, None, 0
+        self.latest = Observation(value, began)
+        self._on_news()
+
+    def _failed(self, text: str, began: float) -> None:
+        self._failures += 1
+        if text != self.error:
+            self._log.warning(f"{self._what} fails", error=text)
+        news = self.error is None
+        self.error = text
+        self.failing_since = self.failing_since or began
+        if news:
+            self._on_news()

@@ -1,0 +1,104 @@
+"""What has changed in a pool and is not on record yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from slotsmith.model.instance import Instance
+from slotsmith.model.launch import LaunchIntent
+from slotsmith.model.launch_error import JoinFailures, LaunchFailures
+from slotsmith.model.record import InstanceRecord, Move, StatisticsSpan
+from slotsmith.store.base import Changes
+
+
+class Pending:
+    """Gathers changes until they are taken to be written; of rows with one key the newest stands."""
+
+    def __init__(self, pool: str) -> None:
+        self._pool = pool
+        self._clear()
+
+    def _clear(self) -> None:
+        self._intents: dict[str, LaunchIntent] = {}
+        self._instances: dict[str, InstanceRecord] = {}
+        self._moves: list[Move] = []
+        self._launch_failures: dict[str, LaunchFailures] = {}
+        self._spans: dict[tuple[str, float], StatisticsSpan] = {}
+        self.join_failures: JoinFailures | None = None
+        self.owns: bool | None = None
+
+    def __bool__(self) -> bool:
+        rows = (self._intents, self._instances, self._moves, self._launch_failures, self._spans)
+        return any(rows) or self.join_failures is not None or self.owns is not None
+
+    def intent(self, intent: LaunchIntent) -> None:
+        self._intents[intent.token] = intent
+
+    def instance(self, record: InstanceRecord) -> None:
+        self._instances[record.instance.id] = record
+
+    def move(self, move: Move) -> None:
+        self._moves.append(move)
+
+    def launch_failures(self, offering: str, failures: LaunchFailures) -> None:
+        self._launch_failures[offering] = failures
+
+    def span(self, span: StatisticsSpan) -> None:
+        self._spans[span.instance_id, span.start] = span
+
+    def take(self, now: float) -> Changes:
+        """All of it as one value; nothing is pending afterwards."""
+        changes = Changes(
+            self._pool,
+            now,
+            intents=tuple(self._intents.values()),
+            instances=tuple(self._instances.values()),
+            moves=tuple(self._moves),
+            launch_failures=self._launch_failures,
+            join_failures=self.join_failures,
+            spans=tuple(self._spans.values()),
+            owns=self.owns,
+        )
+        self._clear()
+        return changes
+
+    def put_back(self, changes: Changes) -> None:
+        """These could not be written: they are pending again, behind what has come since."""
+        self._intents = {intent.token: intent for intent in changes.intents} | self._intents
+        self._instances = {record.instance.id: record for record in changes.instances} | self._instances
+        self._moves = [*changes.moves, *self._moves]
+        self._launch_failures = {**changes.launch_failures, **self._launch_failures}
+        self._spans = {(span.instance_id, span.start): span for span in changes.spans} | self._spans
+        self.join_failures = self.join_failures or changes.join_failures
+        self.owns = changes.owns if self.owns is None else self.owns
+
+
+class PaidTime:
+    """The statistics of a pool: one span for each stretch in which an instance is paid for."""
+
+    def __init__(self, pool: str, write: Callable[[StatisticsSpan], None]) -> None:
+        self._pool = pool
+        self._write = write
+        self._open: dict[str, StatisticsSpan] = {}
+
+    def resume(self, spans: Iterable[StatisticsSpan]) -> None:
+        """Take over the spans that an earlier run left open."""
+        self._open = {span.instance_id: span for span in spans}
+
+    def begin(self, instance: Instance, start: float) -> None:
+        """The instance is paid for from `start` on; nothing happens when it is already."""
+        if instance.id not in self._open:
+            slots = instance.capacity.slots if instance.capacity else 0
+            self._open[instance.id] = StatisticsSpan(self._pool, instance.id, slots, start)
+            self._write(self._open[instance.id])
+
+    def end(self, instance_id: str, at: float) -> None:
+        """The instance is no longer paid for; nothing happens when it was not."""
+        span = self._open.pop(instance_id, None)
+        if span is not None:
+            self._write(StatisticsSpan(span.pool, instance_id, span.slots, span.start, max(at, span.start)))
+
+    def end_absent(self, present: Iterable[str], heartbeat: float) -> None:
+        """At start: what vanished while nobody looked ends at the last heartbeat, when it was last known to live."""
+        for instance_id in self._open.keys() - set(present):
+            self.end(instance_id, heartbeat)

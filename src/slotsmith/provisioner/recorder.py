@@ -1,0 +1,120 @@
+"""The record step: what a pool has seen and decided goes to the store before anything is done about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import structlog
+
+from slotsmith.clock import Clock
+from slotsmith.core.decider import View
+from slotsmith.core.recording import view_change
+from slotsmith.model.decision import Decision
+from slotsmith.model.launch import IntentState, LaunchIntent
+from slotsmith.model.policy import Policy
+from slotsmith.provisioner.books import Books
+from slotsmith.store.base import Changes, Store, StoreError, StoreRunner
+
+SUMMARY_PERIOD: Final = 0.5
+"""Seconds between two summaries, at least; writing one is also the pool's sign of life."""
+
+COMPLETE_PERIOD: Final = 3600.0
+"""Seconds between two complete records of the view; those between them say what differs."""
+
+
+class Recorder:
+    """Writes one pool's changes, and says once when that fails and when it works again."""
+
+    def __init__(
+        self,
+        pool: str,
+        policy: Policy,
+        books: Books,
+        store: Store,
+        run_store: StoreRunner,
+        *,
+        clock: Clock,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._pool = pool
+        self._policy = policy
+        self._books = books
+        self._store = store
+        self._run_store = run_store
+        self._clock = clock
+        self._log = log
+        self._error: str | None = None
+        self._told: object = None
+        self._recorded: View | None = None
+        self._complete_at = -math.inf
+        self._summarized_at = -math.inf
+
+    async def decided(self, view: View, decision: Decision, intents: Sequence[LaunchIntent]) -> bool:
+        """Write a decision with its intents and all that is pending; whether it says anything new.
+
+        Raises:
+            StoreError: nothing is on record, so nothing of it may be done.
+        """
+        said = (decision.launches, decision.terminations, decision.unmet)
+        new = bool(decision.launches or decision.terminations or said != self._told)
+        complete = decision.at >= self._complete_at + COMPLETE_PERIOD
+        change = view_change(None if complete else self._recorded, view, self._policy)
+        if new or change or self._books.pending:
+            # A view that has not changed is on record all the same when something is decided on it.
+            told = change if change or new else None
+            await self._write(decision=decision if new else None, intents=tuple(intents), recorded_view=told)
+        self._complete_at = decision.at if complete else self._complete_at
+        self._told, self._recorded = said, view
+        return new
+
+    async def save(self) -> None:
+        """Write what is pending.
+
+        Raises:
+            StoreError: it stays pending.
+        """
+        if self._books.pending:
+            await self._write()
+
+    async def try_to_save(self) -> bool:
+        """`save`, with the failure told instead of raised; whether it worked."""
+        try:
+            await self.save()
+        except StoreError as error:
+            self.failed(error)
+            return False
+        return True
+
+    @property
+    def summary_is_due(self) -> bool:
+        return self._clock.now() >= self._summarized_at + SUMMARY_PERIOD
+
+    async def summarize(self, summary: Mapping[str, Any]) -> None:
+        """Write what `status` and `explain` show."""
+        self._summarized_at = now = self._clock.now()
+        await self._run_store(lambda: self._store.commit(Changes(self._pool, now, summary=summary)))
+
+    def failed(self, error: StoreError) -> None:
+        """Tell that the store fails, once for each kind of failure."""
+        if str(error) != self._error:
+            self._log.error("the store fails: nothing is launched until it works again", error=str(error))
+        self._error = str(error)
+
+    async def _write(self, **more: Any) -> None:
+        seen = self._books.pending.take(self._clock.now())
+        new_intents: tuple[LaunchIntent, ...] = more.pop("intents", ())
+        changes = replace(seen, intents=(*seen.intents, *new_intents), **more)
+        try:
+            await self._run_store(lambda: self._store.commit(changes))
+        except StoreError:
+            self._books.pending.put_back(seen)
+            for intent in new_intents:
+                # They may be on record after all (a deadline passed), and must not be taken up at the next start.
+                self._books.pending.intent(replace(intent, state=IntentState.REFUSED, error="never asked for"))
+            raise
+        if self._error is not None:
+            self._log.info("the store works again")
+            self._error = None

@@ -1,0 +1,138 @@
+"""What `status` and `explain` tell of a pool, as JSON-ready data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+
+from slotsmith.core.decider import Conditions, View, conditions
+from slotsmith.core.fleet import BUSY_AGENT, IDLE_AGENT
+from slotsmith.model.decision import Decision
+from slotsmith.model.policy import Policy
+from slotsmith.model.record import TerminationRecord
+from slotsmith.provisioner.observer import Observer
+
+MOST_INSTANCES: Final = 1000
+"""A summary names at most this many instances; the counts are always of all."""
+
+
+def summarize(
+    view: View,
+    policy: Policy,
+    decision: Decision,
+    terminations: dict[str, TerminationRecord],
+    launch_error: str | None,
+    listings: Observer[Any],
+    views: Observer[Any],
+) -> dict[str, Any]:
+    """The pool after a decision. Times are epoch seconds."""
+    fleet = view.fleet
+    found = conditions(view, policy, decision.at)
+    shown = range(min(len(fleet), MOST_INSTANCES))
+    offering = view.offering
+    return {
+        "at": decision.at,
+        "policy": asdict(policy),
+        "offering": {"name": offering.name, "price": offering.price, **dict(offering.capacity.items())},
+        "instances": [_instance(view, found, row, terminations) for row in shown],
+        "instances_omitted": len(fleet) - len(shown),
+        "counts": dict(Counter(instance.state.value for instance in fleet.instances)),
+        "in_flight": view.in_flight_count,
+        "pending_tasks": sum(kind.count * kind.gang for kind in view.info.tasks),
+        "pending_slots": sum(kind.count * kind.gang * kind.resources.slots for kind in view.info.tasks),
+        "desired_new": decision.desired_new,
+        "unmet": [
+            {"what": str(unmet.tasks or f"{unmet.count} instances"), "count": unmet.count, "reason": unmet.reason}
+            for unmet in decision.unmet
+        ],
+        "launch_error": launch_error,
+        "next_attempt_at": _next_attempt(view, decision.at),
+        "join_failures": view.join_failures.failures,
+        "scheduler": _observer(views),
+        "provider": _observer(listings),
+        "strays": sorted(view.strays),
+        "next": _next(view, policy, found, decision.at),
+    }
+
+
+def _instance(view: View, found: Conditions, row: int, terminations: dict[str, TerminationRecord]) -> dict[str, Any]:
+    fleet = view.fleet
+    instance = fleet.instances[row]
+    ending = terminations.get(instance.id)
+    return {
+        "id": instance.id,
+        "state": instance.state.value,
+        "detail": instance.detail,
+        "launched_at": float(fleet.launched_at[row]),
+        "agent": _agent(view, found, row),
+        "idle_since": _clock(fleet.idle_since[row]),
+        "missing_since": _clock(found.disconnected_since[row]) if found.disconnected[row] else None,
+        "termination": ending
+        and {
+            "reason": ending.reason.value,
+            "phase": ending.phase.value,
+            "since": ending.since,
+            "attempts": ending.attempts,
+            "error": ending.error or None,
+        },
+    }
+
+
+def _agent(view: View, found: Conditions, row: int) -> str:
+    agent = view.fleet.agent[row]
+    if agent == IDLE_AGENT:
+        return "idle"
+    if agent == BUSY_AGENT:
+        return "busy"
+    if found.disconnected[row]:
+        return "disconnected"
+    return "starting" if found.recently_launched[row] else "none"
+
+
+def _clock(value: np.float64) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _observer(observer: Observer[Any]) -> dict[str, Any]:
+    return {
+        "ok": observer.error is None and observer.latest is not None,
+        "error": observer.error,
+        "at": observer.latest.began if observer.latest else None,
+    }
+
+
+def _next_attempt(view: View, now: float) -> float | None:
+    times = (view.launch_failures.next_attempt_at, view.join_failures.retry_at)
+    return max((time for time in times if time > now), default=None)
+
+
+def _next(view: View, policy: Policy, found: Conditions, now: float) -> list[dict[str, Any]]:
+    """What will happen next if nothing else does, soonest first."""
+    fleet = view.fleet
+    waiting = (
+        (found.idle & ~found.long_idle, fleet.idle_since, policy.max_idle_agent_period, "terminate {} (long idle)"),
+        (
+            found.disconnected & ~found.long_disconnected,
+            found.disconnected_since,
+            policy.max_agent_disconnect_period,
+            "terminate {} (long disconnected) unless its agent returns",
+        ),
+        (
+            found.recently_launched & ~found.pending,
+            fleet.launched_at,
+            policy.max_agent_starting_period,
+            "give up {} (never joined) unless its agent joins",
+        ),
+    )
+    events = [
+        {"at": float(since[row]) + period, "what": text.format(fleet.instances[row].id)}
+        for mask, since, period, text in waiting
+        for row in np.flatnonzero(mask)[:20]
+    ]
+    attempt = _next_attempt(view, now)
+    if attempt is not None:
+        events.append({"at": attempt, "what": "try to launch again"})
+    return sorted(events, key=lambda event: (event["at"], event["what"]))[:20]

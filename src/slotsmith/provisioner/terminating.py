@@ -1,0 +1,170 @@
+"""Carrying out terminations: drain, look again, terminate, and ask again until the instance is seen gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from slotsmith.clock import Clock, Random
+from slotsmith.core.backoff import retry_delay
+from slotsmith.core.fleet import NO_AGENT
+from slotsmith.model.decision import Reason
+from slotsmith.model.instance import InstanceState
+from slotsmith.model.launch_error import ErrorKind
+from slotsmith.model.record import Phase, TerminationRecord
+from slotsmith.providers.base import Provider, ProviderError
+from slotsmith.provisioner.books import Books
+from slotsmith.provisioner.faults import describe
+from slotsmith.schedulers.base import DrainAnswer, DrainOutcome, Scheduler
+
+DRAIN_DEADLINE: Final = 60.0
+"""Seconds for one drain call; moving an agent's results can take most of it."""
+TERMINATE_DEADLINE: Final = 60.0
+"""Seconds for one terminate call."""
+CHUNK: Final = 500
+"""Instances in one terminate call; EC2 advises at most 1,000."""
+ASK_AGAIN: Final = 1.0
+"""Seconds between two looks at an agent that is still finishing its tasks."""
+STILL_LISTED: Final = 30.0
+"""Seconds after which an instance that was told to end, and is still listed as at work, is told again."""
+
+_ENDING: Final = (InstanceState.STOPPING, InstanceState.TERMINATING)
+
+
+class Terminator:
+    """Moves every termination of a pool on, one step at each call."""
+
+    def __init__(
+        self,
+        books: Books,
+        provider: Provider,
+        scheduler: Scheduler,
+        *,
+        clock: Clock,
+        random: Random,
+        save: Callable[[], Awaitable[None]],
+        on_answer: Callable[[], None],
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._books = books
+        self._provider = provider
+        self._scheduler = scheduler
+        self._clock = clock
+        self._random = random
+        self._save = save
+        self._on_answer = on_answer
+        self._log = log
+
+    async def step(self) -> float | None:
+        """Do what can be done now. Seconds until the next step makes sense; None = when something happens."""
+        await self._drain(when_done=False)
+        await self._drain(when_done=True)
+        self._look_again()
+        due = self._due(self._clock.now())
+        for start in range(0, len(due), CHUNK):
+            await self._terminate(due[start : start + CHUNK])
+        await self._save()
+        return self._next_step(self._clock.now())
+
+    async def _drain(self, *, when_done: bool) -> None:
+        agents = {
+            self._books.fleet.instances[self._books.fleet.rows[instance_id]].agent_name: instance_id
+            for instance_id, record in self._books.terminations.items()
+            if record.phase is Phase.DRAINING
+            and (record.reason is not Reason.LONG_IDLE) is when_done
+            and instance_id in self._books.fleet.rows
+        }
+        if not agents:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_DEADLINE):
+                answers = await self._scheduler.drain(list(agents), when_done=when_done)
+        except Exception as error:  # noqa: BLE001 - an agent that cannot be asked for stays, and is asked for again
+            self._drain_failed(list(agents.values()), describe(error, DRAIN_DEADLINE))
+            return
+        for name, instance_id in agents.items():
+            self._drained(
+                instance_id, answers.get(name, DrainAnswer(DrainOutcome.REFUSED, "the scheduler did not say"))
+            )
+
+    def _drain_failed(self, instance_ids: Sequence[str], error: str) -> None:
+        for instance_id in instance_ids:
+            record = self._books.terminations.get(instance_id)
+            if record is not None and record.error != error:
+                self._log.warning("cannot drain, trying again", id=instance_id, error=error)
+                self._books.put_termination(instance_id, replace(record, error=error))
+
+    def _drained(self, instance_id: str, answer: DrainAnswer) -> None:
+        record = self._books.terminations.get(instance_id)
+        if record is None:
+            return
+        if answer.outcome is DrainOutcome.RELEASED:
+            self._books.put_termination(instance_id, replace(record, phase=Phase.TERMINATING, error=""))
+        elif answer.outcome is DrainOutcome.REFUSED:
+            self._log.info("kept", id=instance_id, why=answer.detail, wanted=record.reason.value)
+            self._books.keep_instance(instance_id, answer.detail or "the scheduler refused", self._clock.now())
+        elif record.error != answer.detail:
+            self._books.put_termination(instance_id, replace(record, error=answer.detail))
+
+    def _look_again(self) -> None:
+        """Call off what was begun because an agent was missing, when it is there after all."""
+        fleet = self._books.fleet
+        for instance_id, record in list(self._books.terminations.items()):
+            row = fleet.rows.get(instance_id)
+            missing = record.reason in (Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED)
+            if missing and record.attempts == 0 and row is not None and fleet.agent[row] != NO_AGENT:
+                self._books.keep_instance(instance_id, "its agent has joined", self._clock.now())
+
+    def _due(self, now: float) -> list[str]:
+        return [i for i in self._books.terminations if (wait := self._wait(i, now)) is not None and wait <= 0]
+
+    def _wait(self, instance_id: str, now: float) -> float | None:
+        """Seconds until this instance is to be terminated (again); None when it is not this step's turn."""
+        record, row = self._books.terminations[instance_id], self._books.fleet.rows.get(instance_id)
+        if record.phase is not Phase.TERMINATING or row is None:
+            return None
+        if record.attempts == 0:
+            return 0.0
+        if record.error:
+            pause = retry_delay(ErrorKind.TRANSIENT, record.attempts, 0.5)
+        elif self._books.fleet.instances[row].state in _ENDING:
+            pause = 10 * STILL_LISTED
+        else:
+            pause = STILL_LISTED
+        return record.last_attempt_at + pause - now
+
+    async def _terminate(self, instance_ids: list[str]) -> None:
+        now = self._clock.now()
+        try:
+            async with asyncio.timeout(TERMINATE_DEADLINE):
+                failures = await self._provider.terminate(instance_ids)
+        except Exception as error:  # noqa: BLE001 - the instances are still listed, so they are asked to end again
+            text = describe(error, TERMINATE_DEADLINE)
+            failures = dict.fromkeys(instance_ids, ProviderError(ErrorKind.TRANSIENT, text))
+        for instance_id in instance_ids:
+            self._asked(instance_id, failures, now)
+        self._on_answer()
+
+    def _asked(self, instance_id: str, failures: Mapping[str, ProviderError], now: float) -> None:
+        record = self._books.terminations.get(instance_id)
+        if record is None:
+            return
+        error = failures.get(instance_id)
+        # A provider that no longer knows the instance has said what the next listing will show.
+        text = "" if error is None or error.kind is ErrorKind.GONE else str(error)
+        if text:
+            self._log.warning("cannot terminate, trying again", id=instance_id, error=text)
+        else:
+            self._log.info("terminating", id=instance_id, reason=record.reason.value)
+        asked = TerminationRecord(record.reason, record.since, record.phase, record.attempts + 1, now, text)
+        self._books.put_termination(instance_id, asked)
+
+    def _next_step(self, now: float) -> float | None:
+        if any(record.phase is Phase.DRAINING for record in self._books.terminations.values()):
+            return ASK_AGAIN
+        waits = [wait for i in self._books.terminations if (wait := self._wait(i, now)) is not None]
+        return max(0.05, min(waits)) if waits else None

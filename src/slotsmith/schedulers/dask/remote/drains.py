@@ -1,0 +1,246 @@
+"""Takes workers out of service, and retires them when nothing runs there and what they hold is safe elsewhere.
+
+A worker that is out of service is `closing_gracefully` to the scheduler, which assigns nothing to it from that moment:
+not to new tasks, nor by work stealing. The worker itself is not told, so it finishes what it has. Checking that a worker
+is idle and taking it out of service happen between two steps of the scheduler's event loop, as do the last check that
+nothing unique is left on it and its removal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from dask.utils import format_bytes
+from distributed.active_memory_manager import ActiveMemoryManagerExtension, RetireWorker
+from distributed.core import Status
+
+from . import stealing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distributed.scheduler import Scheduler, TaskState, WorkerState
+
+RELEASED, WAITING, REFUSED = "released", "waiting", "refused"
+
+_RETRY = 2.0  # seconds between attempts to move results, as in `Scheduler.retire_workers`
+_FILL = 0.6  # of the others' memory may be in use after a move: above it a worker writes results to disk
+_STATUS = "worker-status-change"
+_logger = logging.getLogger("distributed.slotsmith")
+
+
+async def pause(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, at the latest after `seconds`."""
+    waiter = asyncio.ensure_future(event.wait())
+    await asyncio.wait({waiter}, timeout=seconds)
+    waiter.cancel()
+
+
+class _Move:
+    """A worker whose results are being moved; `answer` is an outcome and why, when that is over."""
+
+    __slots__ = ("answer", "policy", "worker")
+
+    def __init__(self, worker: WorkerState) -> None:
+        self.worker = worker
+        self.policy = RetireWorker(worker.address)
+        self.answer: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
+
+
+class Drains:
+    """The workers that are out of service. `out`: address -> the status that the worker last told of itself."""
+
+    def __init__(self, scheduler: Scheduler, out: dict[str, str]) -> None:
+        self._scheduler = scheduler
+        self.out = {address: status for address, status in out.items() if address in scheduler.workers}
+        self._moves: dict[str, _Move] = {}
+        self._mover: asyncio.Task[None] | None = None
+        self._kick = asyncio.Event()
+        self._manager = ActiveMemoryManagerExtension(scheduler, policies=set(), register=False, start=False)
+        self._on_status: Any = scheduler.stream_handlers[_STATUS]
+        scheduler.stream_handlers[_STATUS] = self._hear_status
+
+    def close(self) -> dict[str, str]:
+        """Let go of the scheduler. The workers stay out of service; returns them for a successor."""
+        self._scheduler.stream_handlers[_STATUS] = self._on_status
+        for move in list(self._moves.values()):
+            self._finish(move, WAITING, "the scheduler is taking over a new version")
+        if self._mover is not None:
+            self._mover.cancel()
+        return self.out
+
+    async def drain(self, names: Sequence[str], when_done: bool, patience: float) -> dict[str, Any]:
+        """An answer for each name. Results that are still on their way after `patience` seconds: waiting."""
+        workers = {str(worker.name): worker for worker in self._scheduler.workers.values()}
+        answers: dict[str, Any] = {name: (RELEASED, "no such worker") for name in names if name not in workers}
+        moves: dict[str, _Move] = {}
+        # Those that hold least first: when all go and one must stay because of what they hold, least has to be moved.
+        for name in sorted(set(names) - answers.keys(), key=lambda name: (workers[name].nbytes, name)):
+            answer = self._ask(workers[name], when_done)
+            if isinstance(answer, _Move):
+                moves[name] = answer
+            else:
+                answers[name] = answer
+        if moves:
+            await asyncio.wait([move.answer for move in moves.values()], timeout=patience)
+        for name, move in moves.items():
+            answers[name] = move.answer.result() if move.answer.done() else (WAITING, "its results are being moved")
+        return answers
+
+    def cancel(self, names: Sequence[str]) -> None:
+        """Back into service, unless the worker has gone."""
+        wanted = set(names)
+        for worker in list(self._scheduler.workers.values()):
+            if str(worker.name) in wanted and worker.address in self.out:
+                self._put_back(worker, "its drain was cancelled")
+
+    def forget(self, address: str) -> None:
+        """A worker has gone."""
+        self.out.pop(address, None)
+        self._kick.set()
+
+    def _ask(self, worker: WorkerState, when_done: bool) -> Any:
+        work = _work_on(worker)
+        if work and when_done:
+            self._take_out(worker)
+            stealing.take_back(self._scheduler, worker)
+            return WAITING, work
+        if not work and worker.address in self._moves:
+            return self._moves[worker.address]
+        work = work or self._why_stuck(worker)
+        if work:
+            self._put_back(worker, work)
+            return REFUSED, work
+        self._take_out(worker)
+        if worker in stealing.arriving(self._scheduler):
+            return WAITING, "a task is on its way to it"
+        return self._start_move(worker)
+
+    def _take_out(self, worker: WorkerState) -> None:
+        if worker.address not in self.out:
+            self.out[worker.address] = worker.status.name
+            self._set_status(worker, Status.closing_gracefully)
+            _logger.info("Worker %s gets no more tasks", worker.name)
+        stealing.turn_away(self._scheduler, worker)
+
+    def _put_back(self, worker: WorkerState, why: str) -> None:
+        if move := self._moves.get(worker.address):
+            self._finish(move, REFUSED, why)
+        status = self.out.pop(worker.address, None)
+        if status is not None:
+            self._set_status(worker, Status[status])
+            _logger.info("Worker %s stays in service: %s", worker.name, why)
+
+    def _set_status(self, worker: WorkerState, status: Status) -> None:
+        # The scheduler's own way: it also gives waiting tasks to a worker that is back.
+        self._scheduler.handle_worker_status_change(status, worker, stimulus_id=f"slotsmith-{status.name}")
+
+    def _hear_status(self, status: str, worker: str, stimulus_id: str) -> None:
+        """In place of the scheduler's handler: a worker that ends a pause for memory would be back in service."""
+        if worker in self.out:
+            self.out[worker] = status
+            if status == Status.running.name:
+                return
+        self._on_status(status=status, worker=worker, stimulus_id=stimulus_id)
+
+    def _why_stuck(self, worker: WorkerState) -> str:
+        """Why what it holds cannot be moved now; "" when it can."""
+        running = self._scheduler.running
+        unique = [
+            ts for ts in worker.has_what if not any(ws is not worker and ws in running for ws in ts.who_has or ())
+        ]
+        if not unique:
+            return ""
+        size = sum(ts.get_nbytes() for ts in unique)
+        others = [ws for ws in running if ws is not worker]
+        what = f"{_count(len(unique), 'result')} ({format_bytes(size)}) {_needed(unique[0])}"
+        if not others:
+            return (
+                f"it holds the only copy of {what}, and no other worker is there to take it over; it can go when the "
+                "results are released or another worker has joined"
+            )
+        moving = sum(move.worker.nbytes for move in self._moves.values())
+        room = sum(max(0.0, _FILL * ws.memory_limit - ws.nbytes) if ws.memory_limit else float("inf") for ws in others)
+        if size + moving > room:
+            return (
+                f"it holds the only copy of {what}, which the {_count(len(others), 'other worker')} cannot take over "
+                f"without passing {_FILL:.0%} of the memory limit"
+            )
+        return ""
+
+    def _start_move(self, worker: WorkerState) -> _Move:
+        move = self._moves[worker.address] = _Move(worker)
+        self._kick.set()
+        if self._mover is None or self._mover.done():
+            self._mover = asyncio.ensure_future(self._move_all())
+        return move
+
+    async def _move_all(self) -> None:
+        try:
+            due = 0.0
+            while self._moves:
+                now = asyncio.get_running_loop().time()
+                if self._kick.is_set() or now >= due:
+                    self._kick.clear()
+                    due = now + _RETRY
+                    self._move_results()
+                for move in list(self._moves.values()):
+                    await self._step(move)
+                held = sum(len(move.worker.has_what) for move in self._moves.values())
+                await pause(self._kick, max(0.01, min(0.5, held / 400)))
+        except Exception:
+            # Whatever it was, the workers must not be left in between: they go back into service.
+            _logger.exception("Moving the results of retired workers failed")
+            for move in list(self._moves.values()):
+                self._put_back(move.worker, "its results could not be moved, see the log of the scheduler")
+
+    def _move_results(self) -> None:
+        for move in self._moves.values():
+            if not move.policy.no_recipients:
+                self._manager.add_policy(move.policy)
+        self._manager.run_once()
+
+    async def _step(self, move: _Move) -> None:
+        worker = move.worker
+        if self._scheduler.workers.get(worker.address) is not worker:
+            self._finish(move, RELEASED, "it has left")
+        elif work := _work_on(worker):
+            self._finish(move, WAITING, work)
+        elif all(len(ts.who_has or ()) > 1 for ts in worker.has_what):
+            # Nothing has been awaited since the checks, and nothing will be until the worker is off the books.
+            await self._scheduler.remove_worker(
+                worker.address, stimulus_id="slotsmith-retire", expected=True, close=True
+            )
+            self._finish(move, RELEASED, "idle, and what it held is elsewhere")
+            _logger.info("Worker %s has been retired", worker.name)
+        elif move.policy.no_recipients:
+            stuck = self._why_stuck(worker) or "no other worker could take over its results"
+            self._put_back(worker, stuck)
+
+    def _finish(self, move: _Move, outcome: str, why: str) -> None:
+        self._moves.pop(move.worker.address, None)
+        self._manager.policies.discard(move.policy)
+        if not move.answer.done():
+            move.answer.set_result((outcome, why))
+
+
+def _work_on(worker: WorkerState) -> str:
+    """What keeps this worker busy, for people; "" when nothing does."""
+    if worker.processing:
+        example = next(iter(worker.processing)).key
+        return f"{_count(len(worker.processing), 'task')} on it, such as {example}"
+    if worker.actors:
+        return f"{_count(len(worker.actors), 'actor')} on it, such as {next(iter(worker.actors)).key}"
+    return ""
+
+
+def _needed(ts: TaskState) -> str:
+    if ts.who_wants:
+        return f"that {next(iter(ts.who_wants)).client_key} asked for, such as {ts.key}"
+    return f"that other tasks need, such as {ts.key}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
