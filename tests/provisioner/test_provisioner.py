@@ -8,8 +8,8 @@ from functools import wraps
 from typing import Any
 
 import pytest
-from provisioner.world import World
 
+from provisioner.world import World
 from slotsmith.model.decision import Reason
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch import IntentState
@@ -169,7 +169,7 @@ async def test_over_a_lowered_maximum_a_busy_agent_finishes_first() -> None:
     world.push(busy=["a", "b"])
     await world.passes(5)
     assert world.provider.made("terminate") == []
-    assert {drain for drain in world.drains} == {(("b",), True)}
+    assert set(world.drains) == {(("b",), True)}
     world.refusing.clear()
     await world.passes(2)
     assert world.provider.made("terminate") == [("b",)]
@@ -253,7 +253,7 @@ async def test_i11_clocks_and_back_off_survive_a_restart() -> None:
 async def test_w14_instances_that_never_join_are_replaced_and_then_braked() -> None:
     world = World(max_agent_starting_period=60, max_instances=10)
     await world.pool.setup()
-    for _ in range(30):
+    for _ in range(33):
         world.push(1)
         await world.passes(1, step=10)
     launched = [request.count for request in world.provider.made("launch")]  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A pool with a provider and a scheduler that do what a test tells them, a real store in memory, and a clock by hand."""
+"""A pool whose provider and scheduler do what a test tells them, with a real store in memory and a clock set by hand."""
 
 from __future__ import annotations
 

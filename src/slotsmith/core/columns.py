@@ -5,6 +5,7 @@ For schedulers that keep millions of tasks in arrays: counting a million takes m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +19,7 @@ _Ints = NDArray[np.int64]
 _Array = NDArray[Any]
 
 # Counting takes a counter for each combination that is possible; with more than this, the tasks are sorted instead.
-_MOST_COUNTERS: Final = 1 << 20
+_MOST_COUNTERS: Final = 1 << 22
 _MOST_KEYS: Final = 1 << 62
 # Amounts on one of these grids (so many to the unit) are numbered without sorting them: whole ones, those with up to
 # three decimals, and GiB that are whole MiB.
@@ -52,15 +53,15 @@ def classes_from_columns(
         _whole("slots", slots, length, lowest=0),
         _amounts("cpus", cpus, length),
         _amounts("mem_gib", mem_gib, length),
-        _whole("spans", spans, length, lowest=0, kinds="b"),
+        _truths("spans", spans, length),
     ]
     names: tuple[str | None, ...] = (None, *group_names)
     shapes: dict[tuple[int, float, float], Resources] = {}
     classes = []
-    for (group, members, slot_count, cpu, mem, spanning), count in _counted(columns):
-        shape = (int(slot_count), float(cpu), float(mem))
+    for group, members, slot_count, cpu, mem, spanning, count in _counted(columns):
+        shape = (slot_count, cpu, mem)
         asked = shapes.get(shape) or shapes.setdefault(shape, Resources(*shape))
-        classes.append(TaskClass(asked, count, int(members), names[int(group)], bool(spanning)))
+        classes.append(TaskClass(asked, count, members, names[group], spanning))
     return tuple(classes)
 
 
@@ -71,11 +72,9 @@ class _Numbered(NamedTuple):
     values: _Array
 
 
-def _whole(name: str, column: ArrayLike | None, shape: tuple[int, ...], *, lowest: int, kinds: str = "iu") -> _Numbered:
+def _whole(name: str, column: ArrayLike | None, shape: tuple[int, ...], *, lowest: int) -> _Numbered:
     """A column of whole numbers of at least `lowest`, which is also what they are when there is no column."""
-    if column is None:
-        return _Numbered(None, np.array([lowest]))
-    array = _checked(name, column, shape, kinds)
+    array = _checked(name, column, shape, "iu")
     if not array.size:
         return _Numbered(None, np.array([lowest]))
     smallest, largest = int(array.min()), int(array.max())
@@ -86,12 +85,18 @@ def _whole(name: str, column: ArrayLike | None, shape: tuple[int, ...], *, lowes
     return _sorted(array)
 
 
+def _truths(name: str, column: ArrayLike | None, shape: tuple[int, ...]) -> _Numbered:
+    """A column of truth values, false when there is no column."""
+    array = _checked(name, column, shape, "b")
+    return _Numbered(array.astype(np.int64) if array.size else None, np.array([False, True]))
+
+
 def _codes(name: str, column: ArrayLike | None, shape: tuple[int, ...], groups: int) -> _Numbered:
     """Group codes moved up by one, so that 0 is no group."""
-    if column is None:
+    array = _checked(name, column, shape, "iu").astype(np.int64, copy=False)
+    if not array.size:
         return _Numbered(None, np.array([0]))
-    array = _checked(name, column, shape, "i").astype(np.int64, copy=False)
-    if array.size and not -1 <= array.min() <= array.max() < groups:
+    if not -1 <= array.min() <= array.max() < groups:
         wrong = int(np.flatnonzero((array < -1) | (array >= groups))[0])
         raise ValueError(f"{name}[{wrong}] is {array[wrong]}, expected -1 to {groups - 1} for {groups} group_names")
     return _Numbered(array + 1, np.arange(groups + 1))
@@ -99,8 +104,6 @@ def _codes(name: str, column: ArrayLike | None, shape: tuple[int, ...], groups: 
 
 def _amounts(name: str, column: ArrayLike | None, shape: tuple[int, ...]) -> _Numbered:
     """A column of amounts: finite and at least 0."""
-    if column is None:
-        return _Numbered(None, np.array([0.0]))
     array = _checked(name, column, shape, "iuf").astype(np.float64, copy=False)
     if not array.size:
         return _Numbered(None, np.array([0.0]))
@@ -113,8 +116,15 @@ def _amounts(name: str, column: ArrayLike | None, shape: tuple[int, ...]) -> _Nu
             break
         codes = np.rint(array * per_unit)
         if np.array_equal(codes / per_unit, array):
-            return _Numbered(codes.astype(np.int64), np.arange(int(codes.max()) + 1) / per_unit)
+            return _dense(codes.astype(np.int64), np.arange(int(codes.max()) + 1) / per_unit)
     return _sorted(array)
+
+
+def _dense(codes: _Ints, values: _Array) -> _Numbered:
+    """The same with only those values that occur."""
+    occurs = np.bincount(codes, minlength=len(values)) > 0
+    position = np.cumsum(occurs) - 1
+    return _Numbered(position[codes], values[occurs])
 
 
 def _sorted(array: _Array) -> _Numbered:
@@ -122,46 +132,44 @@ def _sorted(array: _Array) -> _Numbered:
     return _Numbered(codes.astype(np.int64, copy=False), values)
 
 
-def _checked(name: str, column: ArrayLike, shape: tuple[int, ...], kinds: str) -> _Array:
+def _checked(name: str, column: ArrayLike | None, shape: tuple[int, ...], kinds: str) -> _Array:
+    """The column as an array of one of these kinds of numpy types; an empty one when there is none."""
+    if column is None:
+        return np.zeros(0, kinds[0])
     array = np.asarray(column)
     if array.ndim != 1 or array.shape != shape:
-        raise ValueError(f"{name} has the shape {array.shape}, expected one entry for each of {shape} tasks")
+        raise ValueError(f"{name} has the shape {array.shape}, expected one entry per task, as slots has: {shape}")
     if array.size and array.dtype.kind not in kinds:
-        wanted = {"b": "truth values", "i": "whole numbers", "iu": "whole numbers", "iuf": "numbers"}[kinds]
+        wanted = {"b": "truth values", "iu": "whole numbers", "iuf": "numbers"}[kinds]
         raise ValueError(f"{name} holds {array.dtype}, expected {wanted}")
     return array
 
 
-def _counted(columns: Sequence[_Numbered]) -> Iterator[tuple[list[Any], int]]:
-    """Each combination of values that occurs, with how often it does."""
-    key, size = _keys(columns)
-    if not key.size:
-        return
-    if size <= _MOST_COUNTERS:
-        counters = np.bincount(key)
-        one_of_each = np.empty(len(counters), np.int64)
-        one_of_each[key] = np.arange(len(key))
+def _counted(columns: Sequence[_Numbered]) -> Iterator[tuple[Any, ...]]:
+    """Each combination of values that occurs, and how often it does."""
+    given = [(codes, len(values)) for codes, values in columns if codes is not None]
+    if not given:
+        return iter(())
+    sizes = [size for _, size in given]
+    if math.prod(sizes) <= _MOST_COUNTERS:
+        counters = np.bincount(_keys(given))
         present = np.flatnonzero(counters)
-        counts, rows = counters[present], one_of_each[present]
+        found, counts = iter(np.unravel_index(present, sizes)), counters[present]
     else:
-        _, rows, counts = np.unique(key, return_index=True, return_counts=True)
-    found = [
-        np.repeat(column.values[:1], len(rows)) if column.codes is None else column.values[column.codes[rows]]
-        for column in columns
-    ]
-    for row, count in enumerate(counts.tolist()):
-        yield [values[row] for values in found], count
+        _, rows, counts = np.unique(_keys(given), return_index=True, return_counts=True)
+        found = iter([codes[rows] for codes, _ in given])
+    codes = (np.zeros(len(counts), np.int64) if column.codes is None else next(found) for column in columns)
+    values = (column.values[code].tolist() for column, code in zip(columns, codes, strict=True))
+    return zip(*values, counts.tolist(), strict=True)
 
 
-def _keys(columns: Sequence[_Numbered]) -> tuple[_Ints, int]:
-    """One number for each task's combination of codes, and how many such numbers are possible."""
-    key, size = np.zeros(0, np.int64), 1
-    for codes, values in columns:
-        if codes is None:
-            continue
-        if size * len(values) > _MOST_KEYS:
+def _keys(given: Sequence[tuple[_Ints, int]]) -> _Ints:
+    """One number for the combination of codes that each task has, in the order of the combinations."""
+    key, size = given[0]
+    for codes, values in given[1:]:
+        if size * values > _MOST_KEYS:
             dense, key = np.unique(key, return_inverse=True)
             size = len(dense)
-        key = codes if size == 1 else key * len(values) + codes
-        size *= len(values)
-    return key, size
+        key = key * values + codes
+        size *= values
+    return key

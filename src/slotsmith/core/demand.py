@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 from slotsmith.core import unmet
-from slotsmith.core.fitting import Fitting, FreeCapacity, Item
+from slotsmith.core.fitting import Fitting, FreeCapacity, Lot, lots_of
 from slotsmith.core.packing import Packing
 from slotsmith.model.decision import Unmet
 from slotsmith.model.offering import Offering
@@ -85,12 +84,14 @@ def demand(
     `max_zero_slot_tasks` tasks without slots (0 = none; they then call for no instances). `max_instances` serves to
     tell gangs that could never start from those that wait.
     """
-    if not tasks:
+    lots = lots_of(tasks)
+    if not lots:
         return NO_DEMAND
-    fitting = Fitting(tasks, existing, offering, max_instances, max_zero_slot_tasks)
+    asked = [lot[0].resources for lot in lots]
+    fitting = Fitting(asked, existing, offering, max_instances, max_zero_slot_tasks)
     admission = _Admission(fitting, groups)
-    for item in sorted(map(fitting.item, tasks), key=attrgetter("order")):
-        admission.admit(item)
+    for lot in fitting.in_order(lots):
+        admission.admit(lot)
     return admission.demand()
 
 
@@ -99,56 +100,73 @@ def unmet_beyond(wanted: Demand, new_instances: int, reason: str) -> tuple[Unmet
     return tuple(Unmet(tasks.count, reason, tasks) for tasks in wanted.within(new_instances).beyond)
 
 
+class _Admitted(NamedTuple):
+    """A lot, with how many tasks of each of its classes can be served at all."""
+
+    lot: Lot
+    counts: tuple[int, ...]
+
+
 class _Plan(NamedTuple):
     """What has to be packed again when the number of new instances is limited."""
 
     fitting: Fitting
-    admitted: tuple[tuple[Item, int], ...]
+    admitted: tuple[_Admitted, ...]
     unschedulable: tuple[Unmet, ...]
 
 
 class _Admission:
-    """One walk over the classes, largest first: what can be served at all, and how many new instances that takes."""
+    """One walk over the lots, largest first: what can be served at all, and how many new instances that takes."""
 
     def __init__(self, fitting: Fitting, groups: Sequence[Group]) -> None:
         self._fitting = fitting
         self._packing = fitting.packing()
         self._limited = {group.id: group for group in groups if group.max_slots is not None}
         self._promised: Counter[str] = Counter()
-        self._admitted: list[tuple[Item, int]] = []
+        self._admitted: list[_Admitted] = []
         self._placed: list[Placed] = []
         self._unmet: list[Unmet] = []
 
-    def admit(self, item: Item) -> None:
-        """Give places to the tasks of a class, and note why some get none."""
-        tasks, slots = item.tasks, item.tasks.resources.slots * item.tasks.gang
-        can_start = self._fitting.can_start(item, self._packing)
-        group = self._limited.get(tasks.group) if tasks.group is not None and slots else None
-        limit = tasks.count if group is None else min(tasks.count, self._room(group) // slots)
-        placeable = item if can_start == item.on_new else item._replace(on_new=False)
-        placed = _place(self._packing, placeable, limit)
-        served = 0
-        if placed:
-            served = placed.tasks.count
-            self._placed.append(placed)
-            self._admitted.append((placeable, served))
-        if group:
-            self._promised[group.id] += served * slots
-        if served < tasks.count:
-            if can_start and group:
-                reason = unmet.group_full(tasks, group, self._promised[group.id])
-            else:
-                reason = self._fitting.never(item)
-            self._unmet.append(Unmet(tasks.count - served, reason, _counted(tasks, tasks.count - served)))
+    def admit(self, lot: Lot) -> None:
+        """Give places to the tasks of a lot, and note why some get none."""
+        never = "" if self._fitting.can_start(lot, self._packing) else self._fitting.never(lot)
+        lot = lot._replace(on_new=not never)
+        limits = [self._promise(tasks) for tasks in lot.classes]
+        places = _place(self._packing, lot, limits)
+        counts = tuple(place.tasks.count if place else 0 for place in places)
+        self._placed += filter(None, places)
+        self._admitted.append(_Admitted(lot, counts))
+        for tasks, limit, count in zip(lot.classes, limits, counts, strict=True):
+            if count < limit:
+                self._take_back(tasks, limit - count)
+            if count < tasks.count:
+                self._leave(tasks, tasks.count - count, never)
 
     def demand(self) -> Demand:
         """What the walk has found."""
-        unschedulable = tuple(self._unmet)
-        plan = _Plan(self._fitting, tuple(self._admitted), unschedulable)
+        plan = _Plan(self._fitting, tuple(self._admitted), tuple(self._unmet))
         return _result(plan, self._packing, self._placed, ())
 
-    def _room(self, group: Group) -> int:
-        return max(0, (group.max_slots or 0) - group.used_slots - self._promised[group.id])
+    def _promise(self, tasks: TaskClass) -> int:
+        """How many tasks their group has room for; they take that room."""
+        group, slots = self._limited.get(tasks.group or ""), tasks.resources.slots * tasks.gang
+        if group is None or tasks.group is None or not slots:
+            return tasks.count
+        left = (group.max_slots or 0) - group.used_slots - self._promised[group.id]
+        count = min(tasks.count, max(0, left) // slots)
+        self._promised[group.id] += count * slots
+        return count
+
+    def _take_back(self, tasks: TaskClass, count: int) -> None:
+        if tasks.group in self._limited:
+            self._promised[tasks.group] -= count * tasks.resources.slots * tasks.gang
+
+    def _leave(self, tasks: TaskClass, count: int, never: str) -> None:
+        reason = never
+        if not never:
+            assert tasks.group is not None, "only a group limits tasks that launches can help"
+            reason = unmet.group_full(tasks, self._limited[tasks.group], self._promised[tasks.group])
+        self._unmet.append(Unmet(count, reason, _counted(tasks, count)))
 
 
 def _serve(plan: _Plan, allowance: int) -> Demand:
@@ -156,26 +174,36 @@ def _serve(plan: _Plan, allowance: int) -> Demand:
     packing = plan.fitting.packing(allowance)
     served: list[Placed] = []
     beyond: list[TaskClass] = []
-    for item, count in plan.admitted:
-        placed = _place(packing, item, count)
-        if placed:
-            served.append(placed)
-            count -= placed.tasks.count
-        if count:
-            beyond.append(_counted(item.tasks, count))
+    for lot, counts in plan.admitted:
+        places = _place(packing, lot, counts)
+        served += filter(None, places)
+        for tasks, count, place in zip(lot.classes, counts, places, strict=True):
+            left = count - (place.tasks.count if place else 0)
+            if left:
+                beyond.append(_counted(tasks, left))
     return _result(plan, packing, served, beyond)
 
 
-def _place(packing: Packing, item: Item, count: int) -> Placed | None:
-    """Place up to `count` tasks of a class, gangs whole or not at all; None when none finds a place."""
-    if item.members > 1:
-        holds = packing.holds(item.need, item.kinds, on_new=item.on_new)
-        count = count if holds is None else min(count, holds // item.members)
-    placement = packing.place(item.need, count * item.members, item.kinds, on_new=item.on_new)
-    placed = (placement.on_existing + placement.on_new) // item.members
-    if not placed:
-        return None
-    return Placed(_counted(item.tasks, placed), placement.on_existing // item.members, placement.opened)
+def _place(packing: Packing, lot: Lot, counts: Sequence[int]) -> list[Placed | None]:
+    """Place up to so many tasks of each class, gangs whole or not at all; None for a class that gets no place."""
+    need, members, kinds, on_new = lot.need, lot.members, lot.kinds, lot.on_new
+    total = sum(counts)
+    if members > 1:
+        total = packing.holds(need, total * members, kinds, on_new=on_new) // members
+    placement = packing.place(need, total * members, kinds, on_new=on_new)
+    placed, on_existing = placement.placed // members, placement.on_existing // members
+    result: list[Placed | None] = []
+    begin = 0
+    for tasks, count in zip(lot.classes, counts, strict=True):
+        end = min(begin + count, placed)
+        if end == begin:
+            result.append(None)
+            continue
+        existing = max(0, min(end, on_existing) - begin)
+        opened = placement.opened_for(begin * members, end * members)
+        result.append(Placed(_counted(tasks, end - begin), existing, opened))
+        begin = end
+    return result
 
 
 def _result(plan: _Plan, packing: Packing, placed: Sequence[Placed], beyond: Sequence[TaskClass]) -> Demand:

@@ -29,30 +29,36 @@ _COUNTED: Final = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, Instan
 _IS_COUNTED: Final[Mask] = np.array([state in _COUNTED for state in STATES])
 _CAN_HAVE_AGENT: Final[Mask] = np.array([state in _COUNTED[1:] for state in STATES])
 
+_IDLE: Final = Agent._fields.index("idle")
+_ACTIVITY: Final = Agent._fields.index("activity")
+
 NO_AGENT: Final = 0
 BUSY_AGENT: Final = 1
 IDLE_AGENT: Final = 2
 
 # Equal stretches of two listings are skipped a block at a time; a block is what one comparison in C handles.
 _BLOCK: Final = 256
+# More changes than this in each block, from the first block on, are not few.
+_FEW: Final = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fleet:
     """Everything listed, each instance one row, in the order of the listing.
 
-    Times are epoch seconds, NaN where the clock does not run. `launched_at` is never in the future (a cloud's clock
-    may be ahead of ours) and is the time of the launch intent where that is known. `first_seen`: when it
-    came into the books, which for one that we launched is when it was asked for. `joined_at`: when its agent was first
-    seen. `idle_since`: since when its agent has been connected and idle. `missing_since`: since when the agent
-    of an instance that has joined has been missing. `settled`: the clocks are in step with the other columns; not so
-    in a fleet from the books, or while the scheduler has not been heard.
+    `agent_rows` has, for each of `agents`, the row of its instance, -1 where there is none. Times are epoch seconds,
+    NaN where the clock does not run. `launched_at` is never in the future (a cloud's clock may be ahead of ours) and is
+    the time of the launch intent where that is known. `first_seen`: when it came into the books, which for one that we
+    launched is when it was asked for. `joined_at`: when its agent was first seen. `idle_since`: since when its agent
+    has been connected and idle. `missing_since`: since when the agent of an instance that has joined has been missing.
+    `settled`: the clocks are in step with the other columns; not so in a fleet from the books, or while the scheduler
+    has not been heard.
     """
 
     instances: tuple[Instance, ...]
     agents: tuple[Agent, ...]
     rows: Mapping[str, int]
-    rows_by_agent: Mapping[str, int]
+    agent_rows: NDArray[np.int64]
     state: NDArray[np.uint8]
     agent: NDArray[np.uint8]
     activity: NDArray[np.int64]
@@ -109,7 +115,7 @@ class Fleet:
 
 def _empty() -> Fleet:
     codes, counts, clocks = np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0)
-    return Fleet((), (), {}, {}, codes, codes, counts, clocks, clocks, clocks, clocks, clocks)
+    return Fleet((), (), {}, counts, codes, codes, counts, clocks, clocks, clocks, clocks, clocks)
 
 
 EMPTY_FLEET: Final = _empty()
@@ -169,7 +175,7 @@ def observe(
     """
     listing = tuple(listing)
     agents = None if agents is None else tuple(agents)
-    if agents is not None and len(previous.rows_by_agent) == len(previous):
+    if agents is not None and len(agents) == len(previous.agents):
         listed = changed_positions(previous.instances, listing)
         heard = None if listed is None else changed_positions(previous.agents, agents)
         renamed = any(previous.instances[row].agent_name != listing[row].agent_name for row in listed or ())
@@ -179,18 +185,22 @@ def observe(
 
 
 def changed_positions(old: tuple[Any, ...], new: tuple[Any, ...]) -> list[int] | None:
-    """The positions at which two sequences of tuples differ; None when a position holds another name than before."""
+    """The positions at which two sequences of tuples differ.
+
+    None when a position holds another name than before, or when so much differs that looking at each is no gain.
+    """
     if old is new:
         return []
     if len(old) != len(new):
         return None
-    changed = [
-        row
-        for start in range(0, len(new), _BLOCK)
-        if old[start : start + _BLOCK] != new[start : start + _BLOCK]
-        for row in range(start, min(start + _BLOCK, len(new)))
-        if old[row] != new[row]
-    ]
+    changed: list[int] = []
+    for start in range(0, len(new), _BLOCK):
+        before, after = old[start : start + _BLOCK], new[start : start + _BLOCK]
+        if before == after:
+            continue
+        changed += [start + row for row in range(len(after)) if before[row] != after[row]]
+        if len(changed) > _FEW + start // _BLOCK * _FEW:
+            return None
     return None if any(old[row][0] != new[row][0] for row in changed) else changed
 
 
@@ -211,7 +221,7 @@ def _update(
     if heard:
         agent, activity = agent.copy(), activity.copy()
         for position in heard:
-            row = previous.rows_by_agent.get(agents[position].name, -1)
+            row = previous.agent_rows[position]
             if row >= 0:
                 agent[row] = IDLE_AGENT if agents[position].idle else BUSY_AGENT
                 activity[row] = agents[position].activity
@@ -229,18 +239,21 @@ def _rebuild(
     now: float,
 ) -> Fleet:
     """Build all columns anew, and take over by id what is remembered."""
-    ids = list(map(itemgetter(0), listing))
-    rows = dict(zip(ids, range(len(ids)), strict=True))
-    if len(rows) < len(ids):
+    size = len(listing)
+    ids, names = list(map(itemgetter(0), listing)), list(map(itemgetter(3), listing))
+    if ids == list(previous.rows) and names == list(map(itemgetter(3), previous.instances)):
+        rows: Mapping[str, int] = previous.rows
+        before = np.arange(size)
+    else:
+        rows = dict(zip(ids, range(size), strict=True))
+        before = np.fromiter(map(previous.rows.get, ids, repeat(-1)), np.int64, size)
+    if len(rows) < size:
         once = tuple(listing[row] for row in sorted(rows.values()))
         return _rebuild(previous, once, agents, asked_at, now)
-    size = len(ids)
-    names = list(map(itemgetter(3), listing))
-    known_agents = previous.agents if agents is None else agents
-    by_name = dict(zip(map(itemgetter(0), known_agents), known_agents, strict=True))
-    heard = list(map(by_name.get, names))
-    before = np.fromiter(map(previous.rows.get, ids, repeat(-1)), np.int64, size)
     known = before >= 0
+    rows_by_agent = rows if names == ids else dict(zip(names, range(size), strict=True))
+    heard, agent_rows = _agent_rows(previous, previous.agents if agents is None else agents, rows, rows_by_agent)
+    agent, activity = _agent_columns(heard, agent_rows, size)
 
     def carry(column: NDArray[Any], otherwise: NDArray[Any]) -> NDArray[Any]:
         return np.where(known, column[before], otherwise) if len(previous) else otherwise
@@ -251,15 +264,13 @@ def _rebuild(
         for row in np.flatnonzero(~known):
             asked[row] = asked_at.get(listing[row].token, np.nan)
     launched = np.fromiter(map(itemgetter(2), listing), np.float64, size)
-    activity = np.fromiter((0 if a is None else a.activity for a in heard), np.int64, size)
-    agent = (NO_AGENT if a is None else IDLE_AGENT if a.idle else BUSY_AGENT for a in heard)
     carried = Fleet(
         instances=listing,
-        agents=tuple(by_name.values()),
+        agents=heard,
         rows=rows,
-        rows_by_agent=dict(zip(names, range(size), strict=True)),
+        agent_rows=agent_rows,
         state=np.fromiter(map(STATE_CODE.__getitem__, map(itemgetter(1), listing)), np.uint8, size),
-        agent=np.fromiter(agent, np.uint8, size),
+        agent=agent,
         activity=activity,
         launched_at=carry(previous.launched_at, np.minimum(np.where(np.isnan(asked), launched, asked), now)),
         first_seen=carry(previous.first_seen, np.where(np.isnan(asked), now, asked)),
@@ -277,6 +288,32 @@ def _rebuild(
         activity=carry(previous.activity, activity),
     )
     return _run_clocks(carried, last, activity, now)
+
+
+def _agent_rows(
+    previous: Fleet, agents: tuple[Agent, ...], rows: Mapping[str, int], rows_by_agent: Mapping[str, int]
+) -> tuple[tuple[Agent, ...], NDArray[np.int64]]:
+    """The agents, each once (the last of two with one name stands), and the row of each."""
+    names = list(map(itemgetter(0), agents))
+    if rows is previous.rows and names == list(map(itemgetter(0), previous.agents)):
+        return agents, previous.agent_rows
+    if len(set(names)) < len(names):
+        once = tuple({agent.name: agent for agent in agents}.values())
+        return _agent_rows(previous, once, rows, rows_by_agent)
+    return agents, np.fromiter(map(rows_by_agent.get, names, repeat(-1)), np.int64, len(names))
+
+
+def _agent_columns(
+    agents: tuple[Agent, ...], agent_rows: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """What each row's agent is doing, and its activity."""
+    idle = np.fromiter(map(itemgetter(_IDLE), agents), np.bool_, len(agents))
+    worked = np.fromiter(map(itemgetter(_ACTIVITY), agents), np.int64, len(agents))
+    ours = agent_rows >= 0
+    agent, activity = np.zeros(size, np.uint8), np.zeros(size, np.int64)
+    agent[agent_rows[ours]] = np.where(idle[ours], IDLE_AGENT, BUSY_AGENT)
+    activity[agent_rows[ours]] = worked[ours]
+    return agent, activity
 
 
 def _run_clocks(fleet: Fleet, last: Fleet, activity: NDArray[np.int64], now: float) -> Fleet:

@@ -1,23 +1,21 @@
-"""Best-fit packing of counted needs on counted agents.
+"""First-fit packing of counted needs on counted agents.
 
-Amounts are vectors of whole numbers: slots, cpus, memory, the extras, and room for zero-slot tasks. Agents with equally
-much left are interchangeable, so they are kept as one entry with a count, and a class of equal needs is placed in one
-step for each different amount left. The cost depends on how many different needs and remainders there are, never on
-how many tasks or agents.
-
-A need goes to the agent that it leaves fullest ("best fit"); given needs in falling order of size, that uses at most
-11/9 of the fewest possible agents and a constant (Johnson 1974). Best fit and not first fit, because it gives the same
-result whether equal agents are told apart or not.
+Amounts are vectors of whole numbers: slots, cpus, memory, the extras, and room for zero-slot tasks. Each need goes to
+the first agent, in a fixed order, that has room for it; given needs in falling order of size, that uses at most 11/9 of
+the fewest possible agents and 6/9 more (Dósa 2007, for one dimension). Agents that stand side by side and have equally
+much left are one entry with a count, and equal needs are placed in one step. So the cost depends on how many different
+needs and remainders there are, never on how many tasks or agents.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, frexp
-from operator import itemgetter
 from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from slotsmith.model.resources import Resources
 
@@ -25,13 +23,18 @@ Vector = tuple[int, ...]
 Kinds = frozenset[int] | None
 """Which kinds of agents a need may go to; None = all."""
 
+_Ints = NDArray[np.int64]
+
 # Amounts are counted in units of about a 10^12th of the largest agent's: fine enough for any real share, coarse enough
-# that floating-point noise in the input (relative 1e-15) does not make two equal remainders look different.
+# that floating-point noise in the input (relative 1e-15) does not make a full agent look too small.
 _DIGITS: Final = 12
 _NOISE: Final = 1e-3
-# What a full vector of an empty new agent weighs in each dimension; large against any amount on the grid.
-_FULL_WEIGHT: Final = 10**15
-# Agents that have been given something, and new ones, are told apart by what they have left alone.
+# No agent has this much; what a need asks beyond it does not matter, and it leaves room for sums in 64 bits.
+_MORE_THAN_ALL: Final = 1 << 60
+# Entries are looked at this many at a time, for the place is often found early.
+_BLOCK: Final = 2048
+_SPARE: Final = 64
+# The pile of new agents, and of those that were given something: what they have left is all that tells them apart.
 _NO_PILE: Final = -1
 
 
@@ -54,10 +57,10 @@ class Grid:
     def need(self, resources: Resources) -> Vector:
         """What one task takes."""
         amounts = (
-            max(1, floor(amount * scale + _NOISE)) if amount else 0
+            max(1, floor(min(amount * scale, _MORE_THAN_ALL) + _NOISE)) if amount else 0
             for amount, scale in zip(self._amounts(resources), self._scales, strict=True)
         )
-        return (resources.slots, *amounts, 0 if resources.slots else 1)
+        return (min(resources.slots, _MORE_THAN_ALL), *amounts, 0 if resources.slots else 1)
 
     def room(self, resources: Resources, zero_slot_tasks: int) -> Vector:
         """What one agent has left."""
@@ -77,141 +80,24 @@ def _scale(largest: float) -> float:
     return float(f"1e{_DIGITS - exponent * 30103 // 100000}")
 
 
-def weights(room: Vector) -> Vector:
-    """How much a unit of each dimension counts when agents are compared; zero-slot tasks do not count."""
-    return (*(_FULL_WEIGHT // amount if amount else 0 for amount in room[:-1]), 0)
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What is placed at a time: a part of one agent, or (`whole`) an agent with exactly so many slots to itself."""
 
+    amounts: Vector
+    whole: bool = False
 
-def weight(vector: Vector, by: Vector) -> int:
-    """A vector as one number. Whatever fits in an agent weighs no more than what the agent has left."""
-    return sum(amount * factor for amount, factor in zip(vector, by, strict=True))
+    @property
+    def asked(self) -> list[tuple[int, int]]:
+        """The dimensions in which something is asked, each with its amount. There is at least one."""
+        return [(index, amount) for index, amount in enumerate(self.amounts) if amount]
 
-
-class Portion:
-    """A need that takes a part of one agent."""
-
-    __slots__ = ("_amounts", "_parts", "weight")
-    takes_whole: Final = False
-
-    def __init__(self, amounts: Vector, by: Vector) -> None:
-        self._amounts = amounts
-        self._parts = tuple((index, amount) for index, amount in enumerate(amounts) if amount)
-        self.weight = weight(amounts, by)
-
-    def times(self, room: Vector) -> int:
-        """How many times it goes into what an agent has left."""
-        least = -1
-        for index, amount in self._parts:
-            times = room[index] // amount
-            if times <= 0:
-                return 0
-            if times < least or least < 0:
-                least = times
-        return least
-
-    def after(self, room: Vector, times: int) -> Vector:
-        """What is left then."""
-        return tuple(have - times * amount for have, amount in zip(room, self._amounts, strict=True))
-
-
-class WholeAgent:
-    """A need that takes an agent to itself: one of the `agents` equal agents that a spanning task lies on."""
-
-    __slots__ = ("_amounts", "_slots", "agents", "weight")
-    takes_whole: Final = True
-
-    def __init__(self, amounts: Vector, agents: int, by: Vector) -> None:
-        self.agents = agents
-        self._amounts = amounts
-        self._slots = amounts[0] // agents
-        self.weight = self._slots * by[0]
-
-    def times(self, room: Vector) -> int:
-        """1 for an agent with exactly its share of the slots, and enough of everything else."""
-        if room[0] != self._slots:
-            return 0
-        enough = all(amount <= have * self.agents for amount, have in zip(self._amounts, room, strict=True))
-        return 1 if enough else 0
-
-    def after(self, room: Vector, times: int) -> Vector:  # noqa: ARG002 - what it leaves does not depend on it
-        """Nothing is left for others."""
-        return (0,) * len(room)
-
-
-Need = Portion | WholeAgent
-
-
-class _Entry(NamedTuple):
-    """Agents that are alike; the order of entries is fullest first, then by pile, so by the order that was given."""
-
-    weight: int
-    room: Vector
-    pile: int
-    kind: int
-
-
-class _Touched(NamedTuple):
-    room: Vector
-    kind: int
-    pile: int
-    agents: int
-
-
-class _Shelf:
-    """Counted agents in order of fullness."""
-
-    def __init__(self, by: Vector) -> None:
-        self._by = by
-        self._entries: list[_Entry] = []
-        self._counts: dict[_Entry, int] = {}
-
-    def add(self, room: Vector, kind: int, pile: int, agents: int) -> None:
-        """Put agents with this much left on the shelf."""
-        entry = _Entry(weight(room, self._by), room, pile, kind)
-        if entry in self._counts:
-            self._counts[entry] += agents
-        elif agents:
-            self._counts[entry] = agents
-            insort(self._entries, entry)
-
-    def holds(self, need: Need, kinds: Kinds) -> int:
-        """How many such needs would find a place."""
-        start = self._first(need)
-        return sum(
-            need.times(entry.room) * self._counts[entry]
-            for entry in self._entries[start:]
-            if kinds is None or entry.kind in kinds
-        )
-
-    def fill(self, need: Need, count: int, kinds: Kinds) -> tuple[int, list[_Touched]]:
-        """Give places to up to `count` needs; returns how many got none, and the agents taken off the shelf for it."""
-        touched: list[_Touched] = []
-        index = self._first(need)
-        while count and index < len(self._entries):
-            entry = self._entries[index]
-            times = need.times(entry.room) if kinds is None or entry.kind in kinds else 0
-            if not times:
-                index += 1
-                continue
-            agents = self._counts[entry]
-            filled = min(agents, count // times)
-            rest = count - filled * times if filled < agents else 0
-            for placed, on in ((times, filled), (rest, 1)):
-                if placed and on:
-                    touched.append(_Touched(need.after(entry.room, placed), entry.kind, entry.pile, on))
-                    count -= placed * on
-            self._take(index, agents - filled - (1 if rest else 0))
-        return count, touched
-
-    def _first(self, need: Need) -> int:
-        # Entries that weigh less than the need cannot hold it.
-        return bisect_left(self._entries, need.weight, key=itemgetter(0))
-
-    def _take(self, index: int, left: int) -> None:
-        if left:
-            self._counts[self._entries[index]] = left
-        else:
-            del self._counts[self._entries.pop(index)]
+    def times_in(self, room: Vector) -> int:
+        """How many times it goes into an agent that has this much and runs nothing."""
+        times = min(room[index] // amount for index, amount in self.asked)
+        if self.whole:
+            return 1 if times and room[0] == self.amounts[0] else 0
+        return times
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,85 +112,171 @@ class Pile:
 
 
 class Placement(NamedTuple):
-    """How many equal needs found a place on existing and on new agents, and how many agents were opened for them."""
+    """How many of some equal needs found a place: on existing agents, on new ones that were open already, in all."""
 
     on_existing: int
-    on_new: int
-    opened: int
+    on_open: int
+    placed: int
+    per_new: int
+
+    def opened_for(self, first: int, last: int) -> int:
+        """How many agents were opened for the needs from number `first` to before `last`, counted from 0."""
+        free = self.on_existing + self.on_open
+        return _groups_of(self.per_new, last - free) - _groups_of(self.per_new, first - free)
+
+
+def _groups_of(size: int, count: int) -> int:
+    return -(-count // size) if count > 0 else 0
 
 
 class Packing:
     """Existing and new agents as they are filled. At most `allowance` new ones are opened (None = any number).
 
-    Existing agents are used before new ones; of those, lower ranks first, and agents at work before whole ones.
+    Agents are filled in this order: existing ones of lower rank, at work before whole, fullest first, as given; then
+    new ones as they were opened.
     """
 
-    def __init__(self, new_room: Vector, by: Vector, piles: Sequence[Pile], allowance: int | None = None) -> None:
+    def __init__(self, new_room: Vector, piles: Sequence[Pile], allowance: int | None = None) -> None:
         self.opened = 0
-        self.taken = [0] * len(piles)
         self._new_room = new_room
         self._allowance = allowance
-        self._new = _Shelf(by)
-        self._busy = {rank: _Shelf(by) for rank in sorted({pile.rank for pile in piles})}
-        self._whole = {rank: _Shelf(by) for rank in self._busy}
-        for index, pile in enumerate(piles):
-            shelves = self._whole if pile.whole else self._busy
-            shelves[pile.rank].add(pile.room, pile.kind, index, pile.agents)
+        self._sizes = len(new_room)
+        self._agents, self._pile, self._kind, self._whole = range(self._sizes, self._sizes + 4)
+        # One column for each entry, in the order of filling: what is left in each dimension, then the four above.
+        self._table: _Ints = np.zeros((self._sizes + 4, 2 * len(piles) + _SPARE), np.int64)
+        self._taken: _Ints = np.zeros(len(piles) + 1, np.int64)
+        order = sorted(range(len(piles)), key=lambda index: self._turn(piles[index]))
+        for column, index in enumerate(order):
+            pile = piles[index]
+            self._table[:, column] = (*pile.room, pile.agents, index, pile.kind, pile.whole)
+        self._existing = self._size = self._compact_size = len(piles)
 
-    def holds(self, need: Need, kinds: Kinds, *, on_new: bool) -> int | None:
-        """How many such needs would find a place; None = any number."""
-        on_existing = sum(shelf.holds(need, kinds) for _, shelf in self._existing(need))
-        per_new = need.times(self._new_room) if on_new else 0
-        if not per_new:
-            return on_existing
-        if self._allowance is None:
-            return None
-        on_opened = 0 if need.takes_whole else self._new.holds(need, None)
-        return on_existing + on_opened + (self._allowance - self.opened) * per_new
+    def _turn(self, pile: Pile) -> tuple[int, bool, float]:
+        free = sum(amount / full for amount, full in zip(pile.room, self._new_room, strict=True) if full)
+        return pile.rank, pile.whole, free
+
+    @property
+    def taken(self) -> list[int]:
+        """How many agents of each pile were given something."""
+        return [int(count) for count in self._taken[:-1]]
+
+    def holds(self, need: Need, at_most: int, kinds: Kinds, *, on_new: bool) -> int:
+        """How many such needs, up to `at_most`, would find a place."""
+        stop = self._size if on_new and not need.whole else self._existing
+        rows, times = self._fitting(need, at_most, kinds, 0, stop)
+        room = int((times * self._table[self._agents, rows]).sum())
+        if on_new:
+            per_new = need.times_in(self._new_room)
+            room += at_most if self._allowance is None and per_new else per_new * ((self._allowance or 0) - self.opened)
+        return min(at_most, room)
 
     def place(self, need: Need, count: int, kinds: Kinds, *, on_new: bool) -> Placement:
         """Give places to up to `count` needs."""
-        left = count
-        for rank, shelf in self._existing(need):
-            if not left:
-                break
-            left, touched = shelf.fill(need, left, kinds)
-            for agents in touched:
-                if agents.pile >= 0:
-                    self.taken[agents.pile] += agents.agents
-            self._put_back(self._busy[rank], touched)
+        per_new = need.times_in(self._new_room) if on_new else 0
+        left = self._fill(need, count, kinds, 0, self._existing)
         on_existing = count - left
-        if not (left and on_new):
-            return Placement(on_existing, 0, 0)
-        if not need.takes_whole:
-            left, touched = self._new.fill(need, left, None)
-            self._put_back(self._new, touched)
-        unplaced, opened = self._open(need, left)
-        return Placement(on_existing, count - on_existing - unplaced, opened)
+        if on_new and not need.whole:
+            left = self._fill(need, left, None, self._existing, self._size)
+        on_open = count - on_existing - left
+        left -= self._open(need, left, per_new)
+        if self._size > 2 * self._compact_size + _SPARE:
+            self._compact()
+        return Placement(on_existing, on_open, count - left, per_new)
 
-    def _existing(self, need: Need) -> Iterable[tuple[int, _Shelf]]:
-        for rank, busy in self._busy.items():
-            if not need.takes_whole:
-                yield rank, busy
-            yield rank, self._whole[rank]
+    def _fitting(self, need: Need, count: int, kinds: Kinds, start: int, stop: int) -> tuple[_Ints, _Ints]:
+        """The entries from `start` to `stop` with room, and how many of up to `count` needs go into each agent."""
+        table = self._table[:, start:stop]
+        asked = need.asked
+        fits = np.logical_and.reduce([table[index] >= amount for index, amount in asked])
+        if need.whole:
+            fits &= (table[0] == need.amounts[0]) & (table[self._whole] == 1)
+        if kinds is not None:
+            fits &= np.isin(table[self._kind], sorted(kinds))
+        rows = np.flatnonzero(fits)
+        if need.whole:
+            return rows + start, np.ones(len(rows), np.int64)
+        times = np.minimum.reduce([table[index, rows] // amount for index, amount in asked])
+        return rows + start, np.minimum(times, count)
 
-    def _open(self, need: Need, count: int) -> tuple[int, int]:
-        """Open new agents for `count` needs; returns how many found no place, and how many agents were opened."""
-        per_new = need.times(self._new_room)
+    def _fill(self, need: Need, count: int, kinds: Kinds, start: int, stop: int) -> int:
+        """Place up to `count` needs on the entries from `start` to `stop`; returns how many are left."""
+        for begin in range(start, stop, _BLOCK):
+            if not count:
+                break
+            rows, times = self._fitting(need, count, kinds, begin, min(begin + _BLOCK, stop))
+            held = np.cumsum(times * self._table[self._agents, rows])
+            filled = int(np.searchsorted(held, count, side="right"))
+            if filled:
+                self._use(need, rows[:filled], times[:filled])
+                count -= int(held[filled - 1])
+            if count and filled < len(rows):
+                self._split(need, int(rows[filled]), int(times[filled]), count)
+                count = 0
+        return count
+
+    def _use(self, need: Need, rows: _Ints, times: _Ints) -> None:
+        """Place needs on every agent of these entries, so many on each."""
+        table = self._table
+        np.add.at(self._taken, table[self._pile, rows], table[self._agents, rows])
+        if need.whole:
+            table[: self._sizes, rows] = 0
+        else:
+            for index, amount in need.asked:
+                table[index, rows] -= times * amount
+        table[self._pile, rows] = _NO_PILE
+        table[self._whole, rows] = 0
+
+    def _split(self, need: Need, row: int, times: int, count: int) -> None:
+        """Place `count` needs on the first agents of an entry that has more than enough of them."""
+        filled, rest = divmod(count, times)
+        agents = int(self._table[self._agents, row])
+        sizes = [size for size in (filled, 1 if rest else 0, agents - filled - (1 if rest else 0)) if size]
+        self._insert(row, len(sizes) - 1)
+        self._table[:, row : row + len(sizes)] = self._table[:, row : row + 1]
+        self._table[self._agents, row : row + len(sizes)] = sizes
+        used = [size for size in (times if filled else 0, rest) if size]
+        self._use(need, np.arange(row, row + len(used)), np.array(used))
+
+    def _open(self, need: Need, count: int, per_new: int) -> int:
+        """Open new agents for up to `count` needs; returns how many found a place."""
         if not (per_new and count):
-            return count, 0
-        agents = -(-count // per_new)
+            return 0
+        agents = _groups_of(per_new, count)
         if self._allowance is not None:
             agents = min(agents, self._allowance - self.opened)
         placed = min(count, agents * per_new)
-        filled, rest = divmod(placed, per_new)
-        for times, on in ((per_new, filled), (rest, 1)):
-            if times and on:
-                self._new.add(need.after(self._new_room, times), 0, _NO_PILE, on)
+        if agents:
+            end = self._size
+            self._insert(end, 1)
+            self._table[:, end] = (*self._new_room, agents, _NO_PILE, 0, 1)
+            self._fill(need, placed, None, end, end + 1)
         self.opened += agents
-        return count - placed, agents
+        return placed
 
-    @staticmethod
-    def _put_back(shelf: _Shelf, touched: Iterable[_Touched]) -> None:
-        for agents in touched:
-            shelf.add(agents.room, agents.kind, _NO_PILE, agents.agents)
+    def _insert(self, row: int, columns: int) -> None:
+        """Move the entries from `row` on to the right; the freed columns still hold what they held."""
+        size = self._size + columns
+        if size > self._table.shape[1]:
+            grown = np.zeros((self._table.shape[0], 2 * size), np.int64)
+            grown[:, : self._size] = self._table[:, : self._size]
+            self._table = grown
+        self._table[:, row + columns : size] = self._table[:, row : self._size]
+        self._existing += columns if row < self._existing else 0
+        self._size = size
+
+    def _compact(self) -> None:
+        """Make one entry of neighbours that are alike, and drop those with nothing left."""
+        table, agents = self._table[:, : self._size], self._agents
+        begins = np.ones(self._size, np.bool_)
+        unlike = table[:, 1:] != table[:, :-1]
+        unlike[agents] = False
+        begins[1:] = unlike.any(axis=0)
+        if self._existing < self._size:
+            begins[self._existing] = True
+        firsts = np.flatnonzero(begins)
+        merged = table[:, firsts]
+        merged[agents] = np.add.reduceat(table[agents], firsts)
+        useful = merged[: self._sizes].any(axis=0)
+        self._existing = int(np.count_nonzero(useful & (firsts < self._existing)))
+        self._size = self._compact_size = int(np.count_nonzero(useful))
+        self._table[:, : self._size] = merged[:, useful]

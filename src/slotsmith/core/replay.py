@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from slotsmith.core import decider, reference
 from slotsmith.core.fleet import EMPTY_FLEET, observe
-from slotsmith.core.replay_cases import Cases, ReplayCase, ReplayError, ReplayTick, load_cases, parse_cases
+from slotsmith.core.replay_cases import Cases, ReplayCase, ReplayTick, load_cases, parse_cases
+from slotsmith.core.replay_node import ReplayError
 from slotsmith.model.decision import StateSets, Termination
 from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
 
@@ -44,7 +45,6 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
     info: ScalingInfo | None = None
     for tick in case.ticks:
         info = info if tick.info is None else tick.info
-        # Before the scheduler has said anything, an agent's silence means nothing.
         fleet = observe(fleet, tick.instances, None if info is None else info.agents, tick.at)
         view = decider.View(
             fleet,
@@ -52,7 +52,12 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
             case.offering,
             in_flight=tick.in_flight,
             draining=tick.draining,
-            blind=info is None,
+            strays=tick.strays,
+            kept=tick.kept,
+            launch_failures=tick.launch_failures,
+            join_failures=tick.join_failures,
+            # Before the scheduler has said anything, an agent's silence means nothing.
+            blind=tick.blind or info is None,
         )
         decision = decider.decide(view, case.policy, tick.at)
         sets = decider.state_sets(view, case.policy, tick.at)
@@ -60,7 +65,7 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
 
 
 def _by_the_reference(case: ReplayCase) -> Iterator[Told]:
-    """The reference knows neither launches in flight nor drains, so a case's word on them is left out."""
+    """The reference knows nothing but instances and scaling info, so what else a tick says is left out."""
     memory, slots = reference.NO_MEMORY, case.offering.capacity.slots
     for tick in case.ticks:
         info = tick.info

@@ -10,45 +10,54 @@
                            "draining": ["i1"]}]}]}
 
 All times and periods are seconds. A launch time of null is one before all others. Demand is either `desired_new` or
-`tasks` (with `groups`); a tick without `scaling_info` keeps the last. Keys that say what was expected, or anything else
-that is not read here, are ignored, unless they look like a key that is.
+`tasks` (with `groups`); a tick without `scaling_info` keeps the last, everything else is said anew in each tick.
+`in_flight` may also be a plain number. What else a pass of the default rules was decided from may be there too:
+`strays`, `kept`, `blind`, `launch_failures` and `join_failures`, as in `decider.View`. Keys that say what was expected,
+or anything else that is not read here, are ignored, unless they look like a key that is.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from slotsmith.core.replay_node import LONGEST_VALUE, Node, ReplayError
 from slotsmith.model.agent import Agent
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch import InFlight
+from slotsmith.model.launch_error import (
+    NO_JOIN_FAILURES,
+    NO_LAUNCH_FAILURES,
+    ErrorKind,
+    JoinFailures,
+    LaunchFailures,
+)
 from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
-from slotsmith.model.task import Group, TaskClass
+from slotsmith.model.task import ANYWHERE, Constraints, Group, TaskClass
+from slotsmith.text import one_line, quoted, suggestion
 
-T = TypeVar("T")
-
-
-class ReplayError(Exception):
-    """The input cannot be read. The text is one line that names the file, or the case, tick and key, at fault."""
+__all__ = ["Cases", "ReplayCase", "ReplayError", "ReplayTick", "load_cases", "parse_cases"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayTick:
-    """What was seen at one time. `info` is None when nothing new was heard."""
+    """What was seen at one time. `info` is None when nothing new was heard; the rest is as in `decider.View`."""
 
     at: float
     instances: tuple[Instance, ...]
     info: ScalingInfo | None = None
     in_flight: tuple[InFlight, ...] = ()
     draining: frozenset[str] = frozenset()
+    strays: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
+    launch_failures: LaunchFailures = NO_LAUNCH_FAILURES
+    join_failures: JoinFailures = NO_JOIN_FAILURES
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +74,6 @@ Cases = tuple[ReplayCase, ...]
 
 # Year 1, which is what the reference's vectors mean by no launch time.
 _ZERO_DATE: Final = -62135596800.0
-
-# Every whole number up to here is exact in JSON readers that know only floats.
-_LARGEST: Final = 2**53
 
 _STATES: Final = {state.value: state for state in InstanceState} | {
     "SpotRequestPendingAWS": InstanceState.PENDING_REQUEST,
@@ -123,113 +129,30 @@ def parse_cases(data: Any) -> Cases:
     Raises:
         ReplayError: it is not of the form described above.
     """
-    cases = _Node(data, "").need("cases")
+    cases = Node(data, "").need("cases")
     return tuple(_case(node, number) for number, node in enumerate(cases.elements(), start=1))
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """A piece of the document, with the words that say where it stands."""
-
-    value: Any
-    where: str
-    joint: str = "."
-
-    def wrong(self, problem: str) -> ReplayError:
-        return ReplayError(f"{self.where}: {problem}" if self.where else problem)
-
-    def expected(self, what: str) -> ReplayError:
-        shown = json.dumps(self.value)
-        return self.wrong(f"expected {what}, got {shown if len(shown) <= 40 else shown[:37] + '...'}")
-
-    def get(self, key: str) -> _Node | None:
-        """The value of a key; None when it is missing or null."""
-        value = self.mapping().get(key)
-        return None if value is None else _Node(value, f"{self.where}{self.joint}{key}" if self.where else key)
-
-    def need(self, key: str) -> _Node:
-        node = self.get(key)
-        if node is None:
-            raise self.wrong(f"has no {key!r}")
-        return node
-
-    def mapping(self) -> dict[str, Any]:
-        if not isinstance(self.value, dict):
-            raise self.expected("an object")
-        return self.value
-
-    def elements(self) -> list[_Node]:
-        if not isinstance(self.value, list):
-            raise self.expected("a list")
-        return [_Node(value, f"{self.where}[{number}]") for number, value in enumerate(self.value)]
-
-    def text(self) -> str:
-        if not isinstance(self.value, str):
-            raise self.expected("a text")
-        return self.value
-
-    def flag(self) -> bool:
-        if not isinstance(self.value, bool):
-            raise self.expected("true or false")
-        return self.value
-
-    def number(self, low: float = -math.inf) -> float:
-        """A finite number of at least `low`."""
-        if isinstance(self.value, int | float) and not isinstance(self.value, bool):
-            try:
-                number = float(self.value)
-            except OverflowError:
-                number = math.inf
-            if math.isfinite(number) and number >= low:
-                return number
-        raise self.expected("a number" if low == -math.inf else f"a number of at least {low:g}")
-
-    def whole(self, low: int = 0) -> int:
-        """A whole number of at least `low`, and small enough to count with."""
-        if isinstance(self.value, int | float) and not isinstance(self.value, bool):
-            if low <= self.value <= _LARGEST and self.value == int(self.value):
-                return int(self.value)
-        raise self.expected(f"a whole number of at least {low}")
-
-    def each(self, key: str, read: Callable[[_Node], T]) -> tuple[T, ...]:
-        """What `read` makes of each element of the list under `key`; nothing when there is no such key."""
-        node = self.get(key)
-        return () if node is None else tuple(read(element) for element in node.elements())
-
-    def optional(self, key: str, read: Callable[[_Node], T], default: T) -> T:
-        node = self.get(key)
-        return default if node is None else read(node)
-
-    def check_keys(self, known: Sequence[str], ignored: Sequence[str] = ()) -> None:
-        """Refuse keys that look like a known one: a misspelt key would otherwise be left out without a word."""
-        for key in self.mapping().keys() - {*known, *ignored}:
-            meant = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
-            if meant:
-                raise self.wrong(f"unknown key {key!r}, did you mean {meant[0]!r}?")
-
-
-def _case(node: _Node, number: int) -> ReplayCase:
-    name = node.optional("name", _Node.text, f"case {number}")
-    node = _Node(node.value, f'case {number} ("{name}")', ", ")
+def _case(node: Node, number: int) -> ReplayCase:
+    name = node.optional("name", Node.text, f"case {number}")
+    node = Node(node.value, f'case {number} ("{one_line(name, LONGEST_VALUE)}")', ", ")
     node.check_keys(("name", "config", "ticks"))
-    config = node.optional("config", lambda found: found, _Node({}, node.where))
+    config = node.optional("config", lambda found: found, Node({}, node.where))
     policy, offering = _policy(config), _offering(config)
     ticks: list[ReplayTick] = []
     for position, tick in enumerate(node.need("ticks").elements(), start=1):
-        at = _Node(tick.value, f"{node.where}, tick {position}", ", ")
+        at = Node(tick.value, f"{node.where}, tick {position}", ", ")
         ticks.append(_tick(at, offering))
         if position > 1 and ticks[-1].at < ticks[-2].at:
             raise at.need("at").wrong(f"is {ticks[-1].at:g}, earlier than the {ticks[-2].at:g} of the tick before")
     return ReplayCase(name, policy, offering, tuple(ticks))
 
 
-def _policy(config: _Node) -> Policy:
+def _policy(config: Node) -> Policy:
     known = (*_SHORT_KEYS, *_POLICY_KEYS, "slots_per_instance", "capacity")
     for key in config.mapping():
         if key not in known:
-            meant = difflib.get_close_matches(key, known, n=1)
-            hint = f", did you mean {meant[0]!r}?" if meant else f", expected one of {', '.join(known)}"
-            raise config.wrong(f"unknown key {key!r}{hint}")
+            raise config.wrong(f"unknown key {quoted(key)}{suggestion(key, known)}")
     values: dict[str, Any] = {}
     for key in (*_SHORT_KEYS, *_POLICY_KEYS):
         node, name = config.get(key), _SHORT_KEYS.get(key, key)
@@ -244,7 +167,7 @@ def _policy(config: _Node) -> Policy:
     return policy
 
 
-def _offering(config: _Node) -> Offering:
+def _offering(config: Node) -> Offering:
     slots, capacity = config.get("slots_per_instance"), config.get("capacity")
     if slots is not None and capacity is not None:
         raise config.wrong("has both slots_per_instance and capacity, expected one of them")
@@ -253,8 +176,8 @@ def _offering(config: _Node) -> Offering:
     return Offering("instance", Resources(slots=1 if slots is None else slots.whole()))
 
 
-def _tick(node: _Node, offering: Offering) -> ReplayTick:
-    node.check_keys(("at", "instances", "scaling_info", "in_flight", "draining"), ("expect",))
+def _tick(node: Node, offering: Offering) -> ReplayTick:
+    node.check_keys(tuple(field.name for field in fields(ReplayTick)), also=("scaling_info", "expect"))
     at = node.need("at").number()
     in_flight = node.get("in_flight")
     return ReplayTick(
@@ -262,28 +185,33 @@ def _tick(node: _Node, offering: Offering) -> ReplayTick:
         instances=tuple(_instance(element) for element in node.need("instances").elements()),
         info=node.optional("scaling_info", _scaling_info, None),
         in_flight=() if in_flight is None else _in_flight(in_flight, offering, at),
-        draining=frozenset(node.each("draining", _Node.text)),
+        draining=frozenset(node.each("draining", Node.text)),
+        strays=frozenset(node.each("strays", Node.text)),
+        kept=frozenset(node.each("kept", Node.text)),
+        launch_failures=node.optional("launch_failures", _launch_failures, NO_LAUNCH_FAILURES),
+        join_failures=node.optional("join_failures", _join_failures, NO_JOIN_FAILURES),
+        blind=node.optional("blind", Node.flag, False),
     )
 
 
-def _instance(node: _Node) -> Instance:
+def _instance(node: Node) -> Instance:
     node.check_keys(("id", "state", "launch", "agent", "token", "offering", "capacity", "detail"))
     id_, state = node.need("id").text(), node.need("state")
     if state.text() not in _STATES:
-        raise state.wrong(f"unknown state {state.value!r}, expected one of {', '.join(_STATES)}")
+        raise state.wrong(f"unknown state {quoted(state.value)}, expected one of {', '.join(_STATES)}")
     return Instance(
         id=id_,
         state=_STATES[state.value],
-        launched_at=node.optional("launch", _Node.number, _ZERO_DATE),
-        agent_name=node.optional("agent", _Node.text, id_),
-        token=node.optional("token", _Node.text, ""),
-        offering=node.optional("offering", _Node.text, ""),
+        launched_at=node.optional("launch", Node.number, _ZERO_DATE),
+        agent_name=node.optional("agent", Node.text, id_),
+        token=node.optional("token", Node.text, ""),
+        offering=node.optional("offering", Node.text, ""),
         capacity=node.optional("capacity", _resources, None),
-        detail=node.optional("detail", _Node.text, ""),
+        detail=node.optional("detail", Node.text, ""),
     )
 
 
-def _scaling_info(node: _Node) -> ScalingInfo:
+def _scaling_info(node: Node) -> ScalingInfo:
     node.check_keys(("desired_new", "agents", "tasks", "groups"))
     desired = node.get("desired_new")
     tasks = node.each("tasks", _task)
@@ -297,62 +225,103 @@ def _scaling_info(node: _Node) -> ScalingInfo:
     )
 
 
-def _agent(node: _Node) -> Agent:
+def _agent(node: Node) -> Agent:
     node.check_keys(("name", "idle", "capacity", "used", "zero_slot_tasks", "draining", "activity"))
     return Agent(
         name=node.need("name").text(),
         idle=node.need("idle").flag(),
         capacity=node.optional("capacity", _resources, None),
         used=node.optional("used", _resources, None),
-        zero_slot_tasks=node.optional("zero_slot_tasks", _Node.whole, 0),
-        draining=node.optional("draining", _Node.flag, False),
-        activity=node.optional("activity", _Node.whole, 0),
+        zero_slot_tasks=node.optional("zero_slot_tasks", Node.whole, 0),
+        draining=node.optional("draining", Node.flag, False),
+        activity=node.optional("activity", Node.whole, 0),
     )
 
 
-def _task(node: _Node) -> TaskClass:
-    node.check_keys(("id", "slots", "cpus", "mem_gib", "extras", "count", "gang", "group", "spans"))
+def _task(node: Node) -> TaskClass:
+    node.check_keys(("id", "slots", "cpus", "mem_gib", "extras", "count", "gang", "group", "spans", "constraints"))
     return TaskClass(
         resources=_resources(node),
         count=node.optional("count", lambda found: found.whole(low=1), 1),
         gang=node.optional("gang", lambda found: found.whole(low=1), 1),
-        group=node.optional("group", _Node.text, None),
-        spans=node.optional("spans", _Node.flag, False),
-        example=node.optional("id", _Node.text, ""),
+        group=node.optional("group", Node.text, None),
+        spans=node.optional("spans", Node.flag, False),
+        constraints=node.optional("constraints", _constraints, ANYWHERE),
+        example=node.optional("id", Node.text, ""),
     )
 
 
-def _group(node: _Node) -> Group:
+def _constraints(node: Node) -> Constraints:
+    node.check_keys(("instance_types", "zones", "markets", "labels"))
+    return Constraints(
+        instance_types=node.each("instance_types", Node.text),
+        zones=node.each("zones", Node.text),
+        markets=node.each("markets", Node.text),
+        labels=node.each("labels", _label),
+    )
+
+
+def _label(node: Node) -> tuple[str, str]:
+    pair = node.elements()
+    if len(pair) != 2:
+        raise node.expected("a pair of name and value")
+    return pair[0].text(), pair[1].text()
+
+
+def _group(node: Node) -> Group:
     node.check_keys(("id", "max_slots", "used_slots"))
     return Group(
         id=node.need("id").text(),
-        max_slots=node.optional("max_slots", _Node.whole, None),
-        used_slots=node.optional("used_slots", _Node.whole, 0),
+        max_slots=node.optional("max_slots", Node.whole, None),
+        used_slots=node.optional("used_slots", Node.whole, 0),
     )
 
 
-def _resources(node: _Node) -> Resources:
+def _resources(node: Node) -> Resources:
     extras = node.get("extras")
     return Resources(
-        slots=node.optional("slots", _Node.whole, 0),
+        slots=node.optional("slots", Node.whole, 0),
         cpus=node.optional("cpus", _amount, 0.0),
         mem_gib=node.optional("mem_gib", _amount, 0.0),
         extras=() if extras is None else tuple((name, _amount(extras.need(name))) for name in extras.mapping()),
     )
 
 
-def _amount(node: _Node) -> float:
+def _amount(node: Node) -> float:
     return node.number(low=0)
 
 
-def _in_flight(node: _Node, offering: Offering, now: float) -> tuple[InFlight, ...]:
+def _in_flight(node: Node, offering: Offering, now: float) -> tuple[InFlight, ...]:
     if not isinstance(node.value, list):
         count = node.whole()
         return (InFlight("in flight", offering.name, count, now),) if count else ()
 
-    def one(entry: _Node) -> InFlight:
+    def one(entry: Node) -> InFlight:
         entry.check_keys(("token", "count", "at"))
-        asked_at = entry.optional("at", _Node.number, now)
+        asked_at = entry.optional("at", Node.number, now)
         return InFlight(entry.need("token").text(), offering.name, entry.need("count").whole(), asked_at)
 
     return tuple(one(entry) for entry in node.elements())
+
+
+def _launch_failures(node: Node) -> LaunchFailures:
+    node.check_keys(("failures", "kind", "message", "last_at", "next_attempt_at"))
+    kind = node.get("kind")
+    if kind is not None and kind.text() not in list(ErrorKind):
+        raise kind.expected(f"one of {', '.join(ErrorKind)}")
+    return LaunchFailures(
+        failures=node.need("failures").whole(),
+        kind=None if kind is None else ErrorKind(kind.value),
+        message=node.optional("message", Node.text, ""),
+        last_at=node.optional("last_at", Node.number, 0.0),
+        next_attempt_at=node.optional("next_attempt_at", Node.number, 0.0),
+    )
+
+
+def _join_failures(node: Node) -> JoinFailures:
+    node.check_keys(("failures", "retry_at", "last_id"))
+    return JoinFailures(
+        failures=node.need("failures").whole(),
+        retry_at=node.optional("retry_at", Node.number, 0.0),
+        last_id=node.optional("last_id", Node.text, ""),
+    )

@@ -148,7 +148,9 @@ class Books:
         for memory in (self._refused, self._absent):
             memory.pop(instance.id, None)
         self._unjoined.discard(instance.id)
-        self._move(instance.id, now, instance.state, None, f"terminated: {ending.reason.value}" if ending else "vanished")
+        self._move(
+            instance.id, now, instance.state, None, f"terminated: {ending.reason.value}" if ending else "vanished"
+        )
         self._paid.end(instance.id, now)
         self.pending.instance(replace(_record(before, before.rows[instance.id], ending), gone_at=now))
 

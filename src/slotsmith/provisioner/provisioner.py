@@ -18,6 +18,7 @@ import structlog
 from slotsmith.clock import Clock, IdSource, Random
 from slotsmith.core.backoff import launch_error
 from slotsmith.core.decider import View, decide
+from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision, Reason, Termination
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch import IntentState, LaunchIntent
@@ -144,8 +145,7 @@ class Provisioner:
     @property
     def current_slot_count(self) -> int:
         """The slots of all instances that are starting or running now."""
-        instances = self._books.fleet.instances if self._books else ()
-        at_work = [i for i in instances if i.state in (InstanceState.STARTING, InstanceState.RUNNING)]
+        at_work = [i for i in self.instances if i.state in (InstanceState.STARTING, InstanceState.RUNNING)]
         return sum(i.capacity.slots if i.capacity else self.slots_per_instance for i in at_work)
 
     @property
@@ -164,6 +164,21 @@ class Provisioner:
             timeout=self.policy.launch_error_timeout,
             now=self._clock.now(),
         )
+
+    @property
+    def instances(self) -> Sequence[Instance]:
+        """What was listed last, and what is on its way out."""
+        return self._books.fleet.instances if self._books else ()
+
+    @property
+    def scaling_info(self) -> ScalingInfo | None:
+        """The scheduler's last view; None = it has not said anything yet."""
+        return self._views.latest.value if self._views.latest else None
+
+    @property
+    def agents(self) -> Sequence[Agent]:
+        """The agents of the last view."""
+        return self.scaling_info.agents if self.scaling_info else ()
 
     @property
     def last_decision(self) -> Decision | None:
@@ -318,7 +333,7 @@ class Provisioner:
         return decision
 
     def _observe(self, now: float) -> View:
-        books, listing, info = self._require_books(), self._listings.latest, self._view()
+        books, listing, info = self._require_books(), self._listings.latest, self.scaling_info
         if listing is not None:
             books.observe(listing.value, listing.began, None if info is None else info.agents, now)
         return books.view(self._require_offering(), info, blind=self._blind, now=now)
@@ -379,7 +394,7 @@ class Provisioner:
         if self._last is None or not self._recorder.summary_is_due:
             return
         books = self._require_books()
-        view = books.view(self._require_offering(), self._view(), blind=self._blind, now=self._last.at)
+        view = books.view(self._require_offering(), self.scaling_info, blind=self._blind, now=self._last.at)
         await self._recorder.summarize(
             summarize(view, self.policy, self._last, books.terminations, self.launch_error, self._listings, self._views)
         )
@@ -459,10 +474,7 @@ class Provisioner:
 
     @property
     def _blind(self) -> bool:
-        return self._view() is None or self._views.error is not None
-
-    def _view(self) -> ScalingInfo | None:
-        return self._views.latest.value if self._views.latest else None
+        return self.scaling_info is None or self._views.error is not None
 
     def _tell(self, decision: Decision) -> None:
         """Log what is new in a decision: transitions, not states."""

@@ -6,14 +6,16 @@ Methods are synchronous; the provisioner runs them on one writer thread, the sim
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from slotsmith.model.decision import Decision
 from slotsmith.model.launch import LaunchIntent
 from slotsmith.model.launch_error import NO_JOIN_FAILURES, JoinFailures, LaunchFailures
 from slotsmith.model.record import InstanceRecord, Move, StatisticsSpan
+
+T = TypeVar("T")
 
 
 class StoreError(Exception):
@@ -110,9 +112,27 @@ class Store(Protocol):
         ...
 
     def prune(self, before: float) -> None:
-        """Forget decisions, history, views and records of gone instances older than `before` (epoch seconds)."""
+        """Forget what ended before `before` (epoch seconds): decisions, history, views, gone instances, their intents.
+
+        Statistics stay. So do the intents of instances that are not gone, and the views that later ones build on.
+        """
         ...
 
     def close(self) -> None:
         """Let go of the database."""
+        ...
+
+
+class StoreRunner(Protocol):
+    """How a coroutine calls a store: in order, and without holding the event loop while the disk works.
+
+    `slotsmith.store.writer` has one that uses a thread and one that runs inline.
+    """
+
+    async def __call__(self, call: Callable[[], T]) -> T:
+        """What `call` returns or raises. `StoreError` when its deadline passes; the call may then still happen."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was asked for, and take no more."""
         ...

@@ -30,16 +30,16 @@ class Connection:
         self._comm: Any = None
         self._turn = asyncio.Lock()
 
-    async def request(self, op: str, *, patience: float = 0.0, **message: Any) -> Any:
-        """The scheduler's answer. `patience`: seconds that the scheduler may take on purpose.
+    async def request(self, op: str, **message: Any) -> Any:
+        """The scheduler's answer to `op`, with the `message` as its arguments.
 
-        Raises `SchedulerError` when it cannot be reached, fails, or does not answer within the request timeout and
-        `patience`.
+        The argument `patience`, if any, is the number of seconds that the answer may be held back on purpose. Raises
+        `SchedulerError` when the scheduler cannot be reached, fails, or is later than the request timeout after that.
         """
         async with self._turn:
             if self._comm is None or self._comm.closed():
                 await self._open()
-            return await self._exchange(op, self._settings.request_timeout + patience, message)
+            return await self._exchange(op, self._settings.request_timeout + message.get("patience", 0.0), message)
 
     async def close(self) -> None:
         """Close it; it may be used again."""

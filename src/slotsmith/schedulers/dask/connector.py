@@ -66,7 +66,7 @@ class DaskScheduler:
             await connection.close()
 
     async def _watch(self) -> None:
-        """Wake the pool at every piece of news; ends when the scheduler is lost, and is started by the next good read."""
+        """Wake the pool at all news. Ends when the scheduler is lost; the next good read starts another one."""
         seen = -1
         while True:
             try:

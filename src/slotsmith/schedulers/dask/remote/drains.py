@@ -1,8 +1,8 @@
 """Takes workers out of service, and retires them when nothing runs there and what they hold is safe elsewhere.
 
-A worker that is out of service is `closing_gracefully` to the scheduler, which assigns nothing to it from that moment:
-not to new tasks, nor by work stealing. The worker itself is not told, so it finishes what it has. Checking that a worker
-is idle and taking it out of service happen between two steps of the scheduler's event loop, as do the last check that
+A worker that is out of service is `closing_gracefully` to the scheduler, which from that moment assigns nothing to it:
+no new task, and none by work stealing. The worker itself is not told, so it finishes what it has. Checking that a
+worker is idle and taking it out of service are one step of the scheduler's event loop; so are the last check that
 nothing unique is left on it and its removal.
 """
 
@@ -41,11 +41,12 @@ async def pause(event: asyncio.Event, seconds: float) -> None:
 class _Move:
     """A worker whose results are being moved; `answer` is an outcome and why, when that is over."""
 
-    __slots__ = ("answer", "policy", "worker")
+    __slots__ = ("answer", "begun", "policy", "worker")
 
     def __init__(self, worker: WorkerState) -> None:
         self.worker = worker
         self.policy = RetireWorker(worker.address)
+        self.begun = False
         self.answer: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
 
 
@@ -99,7 +100,6 @@ class Drains:
     def forget(self, address: str) -> None:
         """A worker has gone."""
         self.out.pop(address, None)
-        self._kick.set()
 
     def _ask(self, worker: WorkerState, when_done: bool) -> Any:
         work = _work_on(worker)
@@ -148,9 +148,7 @@ class Drains:
     def _why_stuck(self, worker: WorkerState) -> str:
         """Why what it holds cannot be moved now; "" when it can."""
         running = self._scheduler.running
-        unique = [
-            ts for ts in worker.has_what if not any(ws is not worker and ws in running for ws in ts.who_has or ())
-        ]
+        unique = [ts for ts in worker.has_what if not ((ts.who_has or set()) - {worker}) & running]
         if not unique:
             return ""
         size = sum(ts.get_nbytes() for ts in unique)
@@ -182,10 +180,13 @@ class Drains:
             due = 0.0
             while self._moves:
                 now = asyncio.get_running_loop().time()
-                if self._kick.is_set() or now >= due:
-                    self._kick.clear()
+                if now >= due:
                     due = now + _RETRY
-                    self._move_results()
+                    self._move_results(list(self._moves.values()))
+                elif self._kick.is_set():
+                    # Asking again for results that are already on their way would make more copies than are needed.
+                    self._move_results([move for move in self._moves.values() if not move.begun])
+                self._kick.clear()
                 for move in list(self._moves.values()):
                     await self._step(move)
                 held = sum(len(move.worker.has_what) for move in self._moves.values())
@@ -196,10 +197,11 @@ class Drains:
             for move in list(self._moves.values()):
                 self._put_back(move.worker, "its results could not be moved, see the log of the scheduler")
 
-    def _move_results(self) -> None:
-        for move in self._moves.values():
-            if not move.policy.no_recipients:
-                self._manager.add_policy(move.policy)
+    def _move_results(self, moves: list[_Move]) -> None:
+        self._manager.policies.clear()
+        for move in moves:
+            self._manager.add_policy(move.policy)
+            move.begun = True
         self._manager.run_once()
 
     async def _step(self, move: _Move) -> None:
@@ -221,7 +223,6 @@ class Drains:
 
     def _finish(self, move: _Move, outcome: str, why: str) -> None:
         self._moves.pop(move.worker.address, None)
-        self._manager.policies.discard(move.policy)
         if not move.answer.done():
             move.answer.set_result((outcome, why))
 

@@ -33,7 +33,7 @@ class ScalingPlugin(SchedulerPlugin):
         out: dict[str, str] = {}
         for name, other in list(scheduler.plugins.items()):
             if name.startswith(FAMILY):
-                out.update(other.stop())
+                out.update(other.stop())  # type: ignore[attr-defined]  # it is one of ours
                 del scheduler.plugins[name]
         self._scheduler = scheduler
         self._loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The view of a scheduler, as plain lists and dicts for the wire. Costs what there are workers and shapes, not tasks."""
+"""The view of a scheduler, as lists and dicts for the wire. Its cost grows with workers and shapes, not with tasks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def report(scheduler: Scheduler, tally: Tally, arriving: set[Any]) -> dict[str, 
     """Every worker and every kind of task that has no thread or resource to run on.
 
     `agents` are lists of name, idle, draining, nthreads, memory limit (bytes), resources, tasks taken so far, and what
-    runs there as `[resources, count]`; `demand` of resources, where, group, gang size, count and an example; `groups` of
-    name, maximum (-1 = none) and resources in use. `arriving` are the workers that a stolen task is on its way to.
+    runs there as `[resources, count]`; `demand` of resources, where, group, gang size, count and an example; `groups`
+    of name, maximum (-1 = none) and resources in use. `arriving` are the workers that a stolen task is on its way to.
     """
     view = _View()
     for shape, entry in tally.waiting.entries.items():

@@ -31,7 +31,7 @@ PLAIN = Shape()
 
 
 def shape_of(ts: TaskState) -> Shape:
-    """The shape of a task: from its resources and restrictions, and the annotations gang, gang_size, group, max_slots."""
+    """From a task's restrictions and its annotations `gang`, `gang_size`, `group` and `max_slots`."""
     asked = ts.resource_restrictions
     notes = ts.annotations
     tied = ts.worker_restrictions or ts.host_restrictions

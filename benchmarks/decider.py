@@ -1,0 +1,99 @@
+"""One pass without I/O: a parsed listing and scaling info in, a decision out."""
+
+from __future__ import annotations
+
+import gc
+import random
+import tracemalloc
+
+from benchmarks.harness import Row, Table, cpu_ms
+
+from slotsmith.core.decider import View, decide
+from slotsmith.core.fleet import EMPTY_FLEET, Fleet, observe
+from slotsmith.model.agent import Agent
+from slotsmith.model.decision import Decision
+from slotsmith.model.instance import Instance, InstanceState
+from slotsmith.model.offering import Offering
+from slotsmith.model.policy import Policy
+from slotsmith.model.resources import Resources
+from slotsmith.model.scaling_info import ScalingInfo
+
+OFFERING = Offering("gpu-4", Resources(slots=4, cpus=16, mem_gib=64))
+START = 1.7e9
+Seen = tuple[tuple[Instance, ...], tuple[Agent, ...]]
+
+
+def seen(size: int, chance: random.Random, now: float) -> Seen:
+    """Fresh objects, as a parser makes them: most instances running, most of those with an agent, a third idle."""
+    states = [InstanceState.RUNNING] * 90 + [InstanceState.STARTING] * 7 + [InstanceState.STOPPING] * 3
+    names = [f"i-{number:017x}" for number in range(size)]
+    instances = tuple(
+        Instance(name, chance.choice(states), now - chance.random() * 5000, name, "token", "", OFFERING.capacity)
+        for name in names
+    )
+    agents = tuple(Agent(name, chance.random() < 0.3) for number, name in enumerate(names) if number % 10)
+    return instances, agents
+
+
+def few_changed(last: Seen, chance: random.Random) -> Seen:
+    """The next listing and view: ten instances and ten agents differ, the others are the same objects."""
+    instances, agents = list(last[0]), list(last[1])
+    for _ in range(10):
+        row = chance.randrange(len(instances))
+        instances[row] = instances[row]._replace(state=InstanceState.RUNNING)
+        row = chance.randrange(len(agents))
+        agents[row] = agents[row]._replace(idle=not agents[row].idle)
+    return tuple(instances), tuple(agents)
+
+
+def one_pass(fleet: Fleet, now_seen: Seen, policy: Policy, now: float) -> tuple[Fleet, Decision]:
+    """What the provisioner does between reading and acting."""
+    instances, agents = now_seen
+    fleet = observe(fleet, instances, agents, now)
+    info = ScalingInfo(agents, desired_new=5)
+    return fleet, decide(View(fleet, info, OFFERING), policy, now)
+
+
+def measure(size: int, *, fresh: bool, rounds: int) -> float:
+    """Median CPU milliseconds of a pass."""
+    chance, now = random.Random(size), START
+    policy = Policy(max_instances=2 * size)
+    last = seen(size, chance, now)
+    fleet, _ = one_pass(EMPTY_FLEET, last, policy, now)
+    times = []
+    for _ in range(rounds):
+        now += 5
+        last = seen(size, chance, now) if fresh else few_changed(last, chance)
+        gc.collect()
+        spent, (fleet, _) = cpu_ms(lambda now=now, last=last, fleet=fleet: one_pass(fleet, last, policy, now))  # type: ignore[misc]
+        times.append(spent)
+    return sorted(times)[len(times) // 2]
+
+
+def memory_per_instance(size: int = 20_000) -> float:
+    """Bytes for each instance that is tracked: its entry in the listing, its agent and its rows."""
+    chance = random.Random(0)
+    gc.collect()
+    tracemalloc.start()
+    last = seen(size, chance, START)
+    fleet, _ = one_pass(EMPTY_FLEET, last, Policy(max_instances=2 * size), START)
+    fleet, _ = one_pass(fleet, last, Policy(max_instances=2 * size), START + 5)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return used / size
+
+
+def tables() -> list[Table]:
+    """The figures, with the reference's and the targets beside them."""
+    reference = {1_000: 0.86, 10_000: 12.6, 100_000: 221.0}
+    rows = [
+        Row(f"{size:,} instances, {what}", f"{reference[size]:g} ms", f"{target:g} ms", f"{measured:.2f} ms")
+        for what, fresh, targets in (
+            ("few changed", False, (0.2, 1.5, 20)),
+            ("all fresh and changed", True, (1, 8, 80)),
+        )
+        for size, target in zip(reference, targets, strict=True)
+        for measured in [measure(size, fresh=fresh, rounds=31 if size < 100_000 else 9)]
+    ]
+    rows.append(Row("memory for each tracked instance", "", "1024 B", f"{memory_per_instance():.0f} B"))
+    return [Table("One pass without I/O (CPU time, median)", rows)]

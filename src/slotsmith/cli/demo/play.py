@@ -1,0 +1,234 @@
+"""The demo itself: submit, watch, kill an agent half-way, wait until the fleet is gone, and account for it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slotsmith.cli.demo.cluster import dask_scheduler, end_agents, kill_agent, processes_left, worker_command
+from slotsmith.cli.demo.show import Outcome, Show
+from slotsmith.cli.demo.work import Piece, count_primes, count_primes_directly, pieces
+from slotsmith.clock import Clock, SystemClock
+from slotsmith.config import Config, load_config
+from slotsmith.config.assembly import Assembly
+from slotsmith.model.record import Move
+from slotsmith.provisioner import Provisioner
+from slotsmith.store.sql import SqlStore, open_store
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+POOL = "demo"
+SLOTS = 2
+SMALL, LARGE, GANG, WIDTH = 220, 40, 2, 30_000
+LOOK = 0.2
+"""Seconds between two looks at what has happened."""
+QUIET = 60.0
+"""Seconds within which the fleet must be gone once there is nothing to do."""
+RESCUE = 20.0
+"""Seconds that an interrupted demo gives the pool to end its instances, before they are killed."""
+
+CONFIG = """\
+store: {{url: "sqlite:///{directory}/demo.db"}}
+pools:
+  - name: demo
+    scheduler: {{type: dask, address: "{address}", poll_period: 500ms}}
+    provider: {{type: local, slots: {slots}, cpus: {slots}, mem_gib: 1, stop_grace: 5s, command: "{command}"}}
+    min_instances: 0
+    max_instances: 3
+    max_idle_agent_period: 4s
+    max_agent_starting_period: 60s
+    max_agent_disconnect_period: 10s
+"""
+
+
+class Demo:
+    """One run in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._clock: Clock = SystemClock()
+        self._began = self._clock.now()
+        self._work = pieces(SMALL, LARGE, GANG, WIDTH)
+        self._show = Show(len(self._work))
+        self._done: dict[str, tuple[int, float]] = {}
+        self._failed: set[str] = set()
+        self._moves_told = 0
+        self._killed = ""
+
+    async def play(self) -> bool:
+        """Run it; whether everything was as it should be."""
+        outcome: Outcome | None = None
+        try:
+            with self._show:
+                outcome = await self._with_scheduler()
+        finally:
+            await end_agents(self._directory)
+            left = await self._settle()
+            if outcome is not None:
+                self._show.summary(outcome)
+            wrong = outcome.wrong if outcome else len(self._failed)
+            self._show.last_line(len(self._done), len(self._work), wrong, left)
+        return outcome.done == outcome.tasks and outcome.wrong == 0 and left == 0
+
+    async def _with_scheduler(self) -> Outcome:
+        from distributed import Client
+
+        self._tell("starting a Dask scheduler with no workers")
+        async with dask_scheduler(self._directory) as address:
+            config = self._configuration(address)
+            with open_store(config.store.url) as store, Assembly(config, store) as assembly:
+                async with Client(address, asynchronous=True) as client:
+                    return await self._with_pool(assembly, store, client)
+
+    async def _with_pool(self, assembly: Assembly, store: SqlStore, client: Client) -> Outcome:
+        pool = assembly.provisioner(assembly.config.pools[0])
+        running = asyncio.create_task(pool.run())
+        try:
+            futures = self._submit(client)
+            watching = asyncio.create_task(self._watch(store, pool))
+            try:
+                await self._collect(futures, pool)
+                seconds = self._seconds()
+                await self._until_gone(pool)
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+            self._tell_moves(store)
+            return self._account(store, seconds)
+        finally:
+            pool.stop()
+            await running
+            await self._clear(assembly)
+
+    def _configuration(self, address: str) -> Config:
+        file = self._directory / "slotsmith.yaml"
+        command = worker_command(address)
+        file.write_text(
+            CONFIG.format(directory=self._directory, address=address, slots=SLOTS, command=command), encoding="utf-8"
+        )
+        return load_config(file)
+
+    def _submit(self, client: Client) -> dict[Future[Any], Piece]:
+        import dask
+
+        self._tell(
+            f"submitting {len(self._work)} tasks: {SMALL} on one slot, {LARGE} on two, and a gang of {GANG} on two each"
+        )
+        futures = {}
+        for piece in self._work:
+            gang = {"gang": "demo", "gang_size": piece.gang} if piece.gang > 1 else {}
+            with dask.annotate(resources={"slot": piece.slots}, **gang):
+                futures[client.submit(count_primes, piece, key=piece.name, pure=False)] = piece
+        return futures
+
+    async def _collect(self, futures: dict[Future[Any], Piece], pool: Provisioner) -> None:
+        from distributed import as_completed
+
+        async for future in as_completed(list(futures)):
+            piece = futures[future]
+            if future.status != "finished":
+                self._failed.add(piece.name)
+                self._tell(f"[red]{piece.name} failed: {await future.exception()!r}[/red]")
+                continue
+            self._done[piece.name] = await future.result()
+            # What is done is let go of, so that no agent is kept for results that nobody needs any more.
+            future.release()
+            if not self._killed and len(self._done) >= len(self._work) // 2:
+                self._kill_one(pool)
+
+    def _kill_one(self, pool: Provisioner) -> None:
+        busy = [agent.name for agent in pool.agents if not agent.idle]
+        if busy:
+            self._killed = busy[0]
+            count = kill_agent(self._directory, self._killed)
+            self._tell(f"[red]killed {self._killed} ({count} processes)[/red]: its work will be done again")
+
+    async def _until_gone(self, pool: Provisioner) -> None:
+        self._tell("all tasks are done; the agents fall idle and are given up")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUIET):
+                while pool.instances:
+                    await self._clock.sleep(LOOK)
+
+    async def _watch(self, store: SqlStore, pool: Provisioner) -> None:
+        while True:
+            self._tell_moves(store)
+            info = pool.scaling_info
+            waiting = sum(kind.count * kind.gang for kind in info.tasks) if info else 0
+            tasks = {a.name: int(a.used.cpus) for a in pool.agents if a.used is not None}
+            self._show.draw(len(self._done), waiting, store.summary(POOL), tasks)
+            await self._clock.sleep(LOOK)
+
+    def _tell_moves(self, store: SqlStore) -> None:
+        moves = store.moves(POOL, limit=10_000)
+        for move in moves[self._moves_told :]:
+            self._show.move(move.at - self._began, move)
+        self._moves_told = len(moves)
+
+    def _tell(self, text: str) -> None:
+        self._show.line(self._seconds(), text)
+
+    def _seconds(self) -> float:
+        return self._clock.now() - self._began
+
+    def _account(self, store: SqlStore, seconds: float) -> Outcome:
+        found = sum(count for count, _ in self._done.values())
+        expected = count_primes_directly(self._work[-1].stop)
+        wrong = sum(
+            1 for piece in self._work if piece.name in self._done and self._done[piece.name][0] != _directly(piece)
+        )
+        slots = {piece.name: piece.slots for piece in self._work}
+        return Outcome(
+            tasks=len(self._work),
+            done=len(self._done),
+            wrong=wrong + len(self._failed),
+            found=found,
+            expected=expected,
+            slot_seconds=sum(spent * slots[name] for name, (_, spent) in self._done.items()),
+            slots=SLOTS,
+            spans=store.spans(POOL, 0.0, math.inf),
+            reasons=_reasons(store),
+            killed=self._killed,
+            seconds=seconds,
+        )
+
+    async def _clear(self, assembly: Assembly) -> None:
+        """End whatever the pool still has: nothing when all went well, everything after an interruption."""
+        pool = assembly.provisioner(assembly.config.pools[0])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RESCUE):
+                await pool.setup()
+                await pool.down(force=True)
+        await pool.close()
+
+    async def _settle(self) -> int:
+        """The number of processes left, once those that are ending have ended."""
+        left = processes_left(self._directory)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while left:
+                    await self._clock.sleep(0.1)
+                    left = processes_left(self._directory)
+        return left
+
+
+def _directly(piece: Piece) -> int:
+    return count_primes_directly(piece.stop) - count_primes_directly(piece.start)
+
+
+def _reasons(store: SqlStore) -> Sequence[tuple[str, str, str]]:
+    """For each instance that there was: why it was launched, and why it went."""
+    launched: list[str] = []
+    for row in store.decisions(POOL, limit=10_000):
+        for launch in row.body.get("launch", ()):
+            launched += [launch["reason"]] * launch["count"]
+    moves: Sequence[Move] = store.moves(POOL, limit=10_000)
+    first = [move.instance_id for move in moves if move.before is None]
+    ended = {move.instance_id: move.note for move in moves if move.after is None}
+    whys = dict(zip(first, launched, strict=False))
+    return [(instance, whys.get(instance, ""), ended.get(instance, "")) for instance in first]

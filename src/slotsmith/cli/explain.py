@@ -1,0 +1,79 @@
+"""`slotsmith explain`: why the fleet is as it is, what is unmet and why, and what comes next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slotsmith.cli.books import PoolReport, Source, open_readable
+from slotsmith.cli.narrative import narrate
+from slotsmith.cli.options import DEFAULT_CONFIG, AnyPoolArgument, ConfigOption, JsonOption, StoreOption
+from slotsmith.cli.output import write_json
+from slotsmith.clock import SystemClock
+from slotsmith.text import one_line
+
+if TYPE_CHECKING:
+    from slotsmith.store.base import Store
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("explain")(explain)
+
+
+def explain(
+    pool: AnyPoolArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    store: StoreOption = None,
+    last: Annotated[int, typer.Option("--last", min=1, max=1000, help="How many past decisions to tell.")] = 10,
+    json_output: JsonOption = False,
+) -> None:
+    """Say why the fleet is as it is, what is unmet and why, and what will happen next and when.
+
+    Reads the store only.
+    """
+    source = Source.of(Path(config), store)
+    now = SystemClock().now()
+    with open_readable(source.url) as books:
+        reports = [source.report(books, name) for name in source.names(books, pool)]
+        histories = [_history(books, report, last) for report in reports]
+    if json_output:
+        parts = zip(reports, histories, strict=True)
+        write_json({"at": now, "pools": [report.as_json(now) | history for report, history in parts]})
+        return
+    for index, (report, history) in enumerate(zip(reports, histories, strict=True)):
+        if index:
+            typer.echo()
+        for line in narrate(report, history, now):
+            indent = len(line) - len(line.lstrip())
+            typer.echo(" " * indent + one_line(line))
+
+
+def _history(store: Store, report: PoolReport, last: int) -> dict[str, Any]:
+    books = store.load(report.name)
+    return {
+        "decisions": [{"at": row.at, **row.body} for row in store.decisions(report.name, limit=last)],
+        "moves": [
+            {"at": move.at, "id": move.instance_id, "before": move.before, "after": move.after, "note": move.note}
+            for move in store.moves(report.name, limit=last)
+        ],
+        "intents": [
+            {
+                "token": intent.token,
+                "offering": intent.offering.name,
+                "count": intent.count,
+                "state": intent.state,
+                "asked_at": intent.created_at,
+                "reason": intent.reason,
+                "error": intent.error or None,
+            }
+            for intent in books.intents
+        ],
+        "launch_failures": {
+            offering: {"failures": each.failures, "error": each.message, "next_attempt_at": each.next_attempt_at}
+            for offering, each in books.launch_failures.items()
+            if each.failures
+        },
+    }

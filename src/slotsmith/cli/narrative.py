@@ -1,0 +1,117 @@
+"""A pool's state and history as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from slotsmith.cli.books import PoolReport
+from slotsmith.cli.output import ago, moment, plural, span
+from slotsmith.cli.status import ending, troubles
+
+MOST_INSTANCES = 40
+"""Instances that are told one by one."""
+
+
+def narrate(report: PoolReport, history: Mapping[str, Any], now: float) -> Iterator[str]:
+    """The lines of `slotsmith explain` for one pool; those under a heading begin with two spaces."""
+    summary = report.summary
+    if summary is None:
+        yield f"{report.name}: there is nothing to tell, no daemon has run this pool yet."
+        return
+    yield f"{report.name}: {_fleet(summary)}"
+    yield f"  {_daemon(report, summary, now)}"
+    yield f"  {_demand(summary)}"
+    yield from _section("Instances", _instances(summary, now))
+    yield from _section("Launches on the way", _intents(history, now))
+    yield from _section("Not as it should be", troubles(report, now))
+    yield from _section("Next, if nothing else happens", _next(summary, now))
+    yield from _section("Decisions", _decisions(history, now))
+    yield from _section("History", _moves(history, now))
+
+
+def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
+    told = list(lines)
+    if told:
+        yield f"{title}:"
+        yield from (f"  {line}" for line in told)
+
+
+def _fleet(summary: Mapping[str, Any]) -> str:
+    counts, policy = summary["counts"], summary["policy"]
+    states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    flight = f", and {summary['in_flight']} asked for and not listed yet" if summary["in_flight"] else ""
+    fleet = f"{plural(sum(counts.values()), 'instance')}{f' ({states})' if states else ''}{flight}"
+    limits = f"at least {policy['min_instances']} and at most {policy['max_instances']}"
+    return f"{fleet}; {limits} of {summary['offering']['name']}."
+
+
+def _daemon(report: PoolReport, summary: Mapping[str, Any], now: float) -> str:
+    seen = ago(summary["at"], now)
+    if report.alive(now):
+        return f"The daemon is running; this is how things stood {seen} ago."
+    return f"No daemon is running: nothing has been written for {seen}, and nothing below will happen until one starts."
+
+
+def _demand(summary: Mapping[str, Any]) -> str:
+    if not summary["pending_tasks"] and not summary["desired_new"]:
+        return "Nothing is pending."
+    tasks = f"{plural(summary['pending_tasks'], 'task')} pending ({plural(summary['pending_slots'], 'slot')})"
+    return f"{tasks}; beyond what is there, that asks for {plural(summary['desired_new'], 'new instance')}."
+
+
+def _instances(summary: Mapping[str, Any], now: float) -> Iterator[str]:
+    for each in summary["instances"][:MOST_INSTANCES]:
+        yield f"{each['id']}: {each['state']}, launched {ago(each['launched_at'], now)} ago; {_why(each, summary, now)}"
+    left = sum(summary["counts"].values()) - min(MOST_INSTANCES, len(summary["instances"]))
+    if left > 0:
+        yield f"and {left} more"
+
+
+def _why(each: dict[str, Any], summary: Mapping[str, Any], now: float) -> str:
+    """Why an instance is there still."""
+    going, policy = ending(each, now), summary["policy"]
+    if going:
+        return f"it goes: {going}"
+    if each["id"] in summary["strays"]:
+        return "unknown to this store, so it is left alone"
+    if each["agent"] == "busy":
+        return "its agent works"
+    if each["agent"] == "idle":
+        idle = ago(each["idle_since"], now)
+        return f"its agent has been idle for {idle} of {span(policy['max_idle_agent_period'])}"
+    if each["agent"] == "disconnected":
+        missing = ago(each["missing_since"], now)
+        return f"its agent has been missing for {missing} of {span(policy['max_agent_disconnect_period'])}"
+    if each["agent"] == "starting":
+        return f"its agent has {span(policy['max_agent_starting_period'])} from the launch to join"
+    return each.get("detail") or "it has no agent"
+
+
+def _intents(history: Mapping[str, Any], now: float) -> Iterator[str]:
+    for each in history["intents"]:
+        error = f"; {each['error']}" if each["error"] else ""
+        asked = f"{each['count']} x {each['offering']}, asked {ago(each['asked_at'], now)} ago"
+        yield f"{asked} ({each['state']}): {each['reason']}{error}"
+
+
+def _next(summary: Mapping[str, Any], now: float) -> Iterator[str]:
+    for each in summary["next"]:
+        when = f"in {span(each['at'] - now)}" if each["at"] > now else "due"
+        yield f"{when} ({moment(each['at'], now)}): {each['what']}"
+
+
+def _decisions(history: Mapping[str, Any], now: float) -> Iterator[str]:
+    for each in history["decisions"]:
+        parts = [f"launch {launch['count']} x {launch['offering']} ({launch['reason']})" for launch in each["launch"]]
+        parts += [f"terminate {one['id']} ({one['reason']})" for one in each["terminate"]]
+        for one in each["unmet"]:
+            parts.append(f"leave unmet {one['tasks'] or plural(one['count'], 'instance')} ({one['reason']})")
+        yield f"{moment(each['at'], now)}: {'; '.join(parts)}"
+
+
+def _moves(history: Mapping[str, Any], now: float) -> Iterator[str]:
+    for each in history["moves"]:
+        note = f" ({each['note']})" if each["note"] else ""
+        change = f"{each['before'] or 'first seen'} -> {each['after'] or 'gone'}"
+        yield f"{moment(each['at'], now)}: {each['id']} {change}{note}"

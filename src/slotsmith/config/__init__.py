@@ -1,0 +1,18 @@
+"""One YAML file in, validated settings out; and the assembly that makes running objects of them."""
+
+from slotsmith.config.errors import ConfigError, Problem
+from slotsmith.config.load import load_config, read_config
+from slotsmith.config.models import Config, LogSettings, PoolSettings, StoreSettings
+from slotsmith.config.show import public_view
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "LogSettings",
+    "PoolSettings",
+    "Problem",
+    "StoreSettings",
+    "load_config",
+    "public_view",
+    "read_config",
+]

@@ -1,0 +1,132 @@
+"""From settings to running objects: the one place that names concrete classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from slotsmith.clock import Clock, IdSource, Random, SystemClock, system_ids, system_random
+from slotsmith.config.models import Config, PoolSettings
+from slotsmith.config.plugins import Plugins
+from slotsmith.providers.base import Provider, ProviderContext, ProviderPlugin
+from slotsmith.provisioner import Provisioner
+from slotsmith.schedulers.base import Scheduler, SchedulerContext, SchedulerPlugin
+from slotsmith.store.place import Place
+from slotsmith.store.sql import SqlStore
+from slotsmith.store.writer import ThreadRunner
+
+# Beside the working directory's files, where a store without a file leaves no better place.
+_STATE_WITHOUT_FILE = Path("slotsmith.d")
+
+
+def state_dir(url: str, pool: str) -> Path:
+    """Where a pool's provider keeps what it must remember: `FILE.d/POOL` beside the SQLite file at `url`."""
+    path = Place.of(url).path
+    return (_STATE_WITHOUT_FILE if path is None else path.with_name(path.name + ".d")) / pool
+
+
+class Later:
+    """A callable that can be handed out before what it calls is there. Until then a call does nothing."""
+
+    def __init__(self) -> None:
+        self._target: Callable[[], None] | None = None
+
+    def bind(self, target: Callable[[], None]) -> None:
+        """From now on, a call is a call of `target`."""
+        self._target = target
+
+    def __call__(self) -> None:
+        if self._target is not None:
+            self._target()
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What a pool's settings name in the outside world, made but not set up."""
+
+    provider: Provider
+    scheduler: Scheduler
+
+    async def close(self) -> None:
+        """Let go of both."""
+        await self.scheduler.close()
+        await self.provider.close()
+
+
+def make_connections(
+    config: Config,
+    pool: PoolSettings,
+    *,
+    clock: Clock,
+    provider_changed: Callable[[], None] = lambda: None,
+    scheduler_changed: Callable[[], None] = lambda: None,
+) -> Connections:
+    """The provider and the scheduler of a pool. The callables are called when one of them has news."""
+    make_provider = cast(ProviderPlugin, Plugins("provider").get(pool.provider.type)).create
+    make_scheduler = cast(SchedulerPlugin, Plugins("scheduler").get(pool.scheduler.type)).create
+    context = ProviderContext(
+        cluster=config.cluster or "",
+        pool=pool.name,
+        state_dir=state_dir(config.store.url, pool.name),
+        clock=clock,
+        wake=provider_changed,
+    )
+    provider = make_provider(pool.provider, context)
+    scheduler = make_scheduler(pool.scheduler, SchedulerContext(pool.name, clock, scheduler_changed))
+    return Connections(provider, scheduler)
+
+
+class Assembly:
+    """Makes the parts of every pool of a configuration; all pools share its store and that store's writer thread.
+
+    A context manager: leaving it ends the writer thread, and leaves the store open.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: SqlStore,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        new_id: IdSource = system_ids,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.clock = clock or SystemClock()
+        self.run_store = ThreadRunner()
+        self._random = random or system_random()
+        self._new_id = new_id
+
+    def __enter__(self) -> Assembly:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run_store.close()
+
+    def provisioner(self, pool: PoolSettings) -> Provisioner:
+        """A new provisioner for a pool. Closing it closes its provider and scheduler."""
+        provider_changed, scheduler_changed = Later(), Later()
+        connections = make_connections(
+            self.config,
+            pool,
+            clock=self.clock,
+            provider_changed=provider_changed,
+            scheduler_changed=scheduler_changed,
+        )
+        provisioner = Provisioner(
+            pool.name,
+            pool.policy(),
+            provider=connections.provider,
+            scheduler=connections.scheduler,
+            store=self.store,
+            run_store=self.run_store,
+            clock=self.clock,
+            random=self._random,
+            new_id=self._new_id,
+        )
+        provider_changed.bind(provisioner.provider_changed)
+        scheduler_changed.bind(provisioner.scheduler_changed)
+        return provisioner

@@ -1,0 +1,181 @@
+"""Runs one agent and writes down what becomes of it.
+
+This file is started as a script, `python -I -S supervisor.py DIRECTORY GRAVE`, in a session of its own, and outlives
+the provisioner that started it. It imports the standard library only, and little of that, so that it has claimed its
+instance within some 15 ms. Standard input brings what to run, fields separated by NUL bytes: the record to write down
+(one line of JSON), the boot delay and the grace period (seconds), then the words of the command.
+
+One instance is run at most once, whoever is killed when: all that decides about it happens under an exclusive lock on
+DIRECTORY/lock, which the agent inherits, so that it is held for as long as either lives. Under the lock the claim is
+written; a later supervisor finds the lock taken, the claim written, or the directory moved to GRAVE, and leaves. The
+answer goes to standard output: `claimed`, `already`, `held`, or a line that says what went wrong.
+"""
+
+# Path objects, contextlib, json and signal would each add some milliseconds to a start that somebody waits for.
+# ruff: noqa: PTH104, PTH106, PTH108, PTH110, PTH116, PTH123, SIM105
+import fcntl
+import os
+import sys
+
+LOCK_FILE = "lock"
+CLAIM_FILE = "claim"
+AGENT_FILE = "agent"
+EXIT_FILE = "exit"
+LOG_FILE = "agent.log"
+
+CLAIMED = "claimed"
+ALREADY = "already"
+HELD = "held"
+FAILED = "failed"
+
+_boot_ids: list[str] = []
+
+
+def start_of(pid: int) -> str | None:
+    """A text that no other process with this pid has, made of when it started; None = no such process, or a zombie."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None if os.path.exists("/proc/self/stat") else _start_by_ps(pid)
+    try:
+        fields = os.read(fd, 4096).rpartition(b")")[2].split()
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(fd)
+    if fields[0] in b"ZX":
+        return None
+    return f"{_boot_id()}:{fields[19].decode()}"
+
+
+def _boot_id() -> str:
+    """Start times count from the boot, so after the next one a pid and a start time could meet again."""
+    if not _boot_ids:
+        try:
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+                _boot_ids.append(file.read().strip())
+        except OSError:
+            _boot_ids.append("")
+    return _boot_ids[0]
+
+
+def _start_by_ps(pid: int) -> str | None:
+    """The same on systems without /proc."""
+    with os.popen(f"ps -o stat=,lstart= -p {pid}") as answer:  # noqa: S605 - an integer and nothing else goes in
+        state, _, start = answer.read().strip().partition(" ")
+    return None if not start or state.startswith("Z") else " ".join(start.split())
+
+
+def write(path: str, content: bytes) -> None:
+    """Put a whole file in place at once. Raises OSError, and then leaves nothing."""
+    new = f"{path}.new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        while content:
+            content = content[os.write(fd, content) :]
+        os.rename(new, path)
+    except OSError:
+        os.unlink(new)
+        raise
+    finally:
+        os.close(fd)
+
+
+def claim(directory: str, grave: str, record: bytes) -> str:
+    """Take the instance: returns `CLAIMED` with the lock held for as long as this process lives, or who was first."""
+    path = f"{directory}/{LOCK_FILE}"
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A lock on a file that was moved away meanwhile keeps nobody out.
+        if not os.path.samestat(os.fstat(lock), os.stat(path)):
+            return HELD
+    except (BlockingIOError, FileNotFoundError):
+        return HELD
+    if os.path.exists(f"{directory}/{CLAIM_FILE}"):
+        return ALREADY
+    if os.path.exists(grave):
+        # The directory was made again for an instance that has come and gone.
+        os.unlink(path)
+        os.rmdir(directory)
+        return ALREADY
+    log = os.open(f"{directory}/{LOG_FILE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    write(f"{directory}/{CLAIM_FILE}", record + b"\n" + _identity(os.getpid()))
+    answer(CLAIMED)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    os.set_inheritable(lock, True)
+    return CLAIMED
+
+
+def answer(text: str) -> None:
+    """Tell the launcher; one that has died meanwhile changes nothing here."""
+    try:
+        os.write(1, f"{text}\n".encode())
+    except OSError:
+        pass
+
+
+def _identity(pid: int) -> bytes:
+    """One line of JSON; neither value needs quoting."""
+    return f'{{"pid": {pid}, "start": "{start_of(pid) or ""}"}}\n'.encode()
+
+
+def supervise(directory: str, boot_time: float, grace: float, command: list[bytes]) -> None:
+    """Wait for the boot delay, run the agent, and write down how it ended."""
+    import select
+    import signal
+
+    agent = 0
+
+    def end(number: int, _frame: object) -> None:
+        """SIGTERM ends the instance: the whole group is asked, and killed when the grace period is over."""
+        if not agent:
+            write(f"{directory}/{EXIT_FILE}", f'{{"status": {number}}}\n'.encode())
+            os._exit(128 + number)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
+        os.killpg(0, signal.SIGTERM)
+        # The agent ends in time even when no provisioner is there to see to it.
+        signal.setitimer(signal.ITIMER_REAL, max(grace, 0.001))
+
+    # Whatever nohup, a shell's `&` or Python itself has made the provisioner ignore is no business of the agent.
+    clean = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGXFSZ)
+    signal.signal(signal.SIGTERM, end)
+    select.select([], [], [], boot_time)
+    # Between the start of the agent and the note of its pid, the handler would think that there is none.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        agent = os.posix_spawn(command[0], command, os.environ, setsigmask=(), setsigdef=clean)
+    except OSError as error:
+        write(f"{directory}/{EXIT_FILE}", f'{{"errno": {error.errno}}}\n'.encode())
+        return
+    try:
+        write(f"{directory}/{AGENT_FILE}", _identity(agent))
+    except OSError:
+        # An agent that is not on record would be starting for ever in every listing.
+        os.killpg(0, signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    status = os.waitpid(agent, 0)[1]
+    write(f"{directory}/{EXIT_FILE}", f'{{"status": {status}}}\n'.encode())
+
+
+def main() -> None:
+    """Claim and supervise; the first answer line tells the launcher how the claim went."""
+    directory, grave = sys.argv[1:]
+    content = b"".join(iter(lambda: os.read(0, 65536), b""))
+    record, boot_time, grace, *command = content.split(b"\0")
+    os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
+    try:
+        outcome = claim(directory, grave, record)
+    except OSError as error:
+        outcome = f"{FAILED} {error.errno} {error.strerror}"
+    if outcome == CLAIMED:
+        supervise(directory, float(boot_time), float(grace), command)
+    else:
+        answer(outcome)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""What a file that is right comes to."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from config.sample_plugins import CloudSettings, QueueSettings, sample_plugins
+from slotsmith.config import Config, load_config, public_view, read_config
+from slotsmith.config.assembly import Later, state_dir
+from slotsmith.model.policy import Policy
+
+FULL = """
+    cluster: team-a
+    store: {url: "sqlite:///books/x.db", keep: 7d}
+    log: {format: json, level: debug}
+    pools:
+      - name: gpu
+        scheduler: {type: queue, address: "amqp://10.0.0.1"}
+        provider:
+          type: cloud
+          region: north
+          api_key: hunter2
+          startup_script: |
+            export TOKEN=hunter3
+          pins: [1234]
+          disk: {kind: hdd}
+          tags: {team: a}
+          proxy: http://me:hunter4@proxy:3128/x
+        min_instances: 1
+        max_instances: 8
+        max_idle_agent_period: 90s
+        max_agent_starting_period: 1h30m
+        max_agent_disconnect_period: 500ms
+        launch_error_timeout: 0s
+        launch_error_retries: 0
+        max_zero_slot_tasks_per_agent: 7
+"""
+SHORT = """
+    pools:
+      - name: p
+        scheduler: {type: queue}
+        provider: {type: bench}
+"""
+
+
+def config_of(text: str) -> Config:
+    return read_config(dedent(text), "f.yaml", sample_plugins())
+
+
+def test_every_key_is_read() -> None:
+    config = config_of(FULL)
+    pool = config.pools[0]
+    assert (config.cluster, config.store.url, config.store.keep) == ("team-a", "sqlite:///books/x.db", 7 * 86400)
+    assert (config.log.format, config.log.level) == ("json", "debug")
+    assert pool.policy() == Policy(1, 8, 90.0, 5400.0, 0.5, 0.0, 0, 7)
+    assert isinstance(pool.scheduler, QueueSettings)
+    assert isinstance(pool.provider, CloudSettings)
+    assert (pool.provider.disk.kind, pool.provider.disk.size_gib) == ("hdd", 100)
+    assert pool.provider.api_key.get_secret_value() == "hunter2"
+
+
+def test_the_defaults_are_those_of_the_policy() -> None:
+    config = config_of(SHORT)
+    assert config.pools[0].policy() == Policy()
+    assert (config.cluster, config.store.url, config.store.keep) == (None, "sqlite:///slotsmith.db", 30 * 86400)
+    assert (config.log.format, config.log.level) == ("console", "info")
+    assert config.pool("p") is config.pools[0]
+    assert config.pool("q") is None
+
+
+def test_what_is_shown_has_all_defaults_and_no_secret() -> None:
+    view = public_view(config_of(FULL))
+    provider = view["pools"][0]["provider"]
+    assert "hunter" not in str(view)
+    assert "1234" not in str(view)
+    assert provider["api_key"] == provider["startup_script"] == "********"
+    assert provider["pins"] == ["********"]
+    assert provider["proxy"] == "http://me:********@proxy:3128/x"
+    assert provider["disk"] == {"size_gib": 100, "kind": "hdd"}
+    assert view["pools"][0]["max_agent_starting_period"] == "1h30m"
+    assert view["store"] == {"url": "sqlite:///books/x.db", "keep": "7d"}
+
+
+def test_the_password_of_the_store_is_not_shown() -> None:
+    text = SHORT + '    store: {url: "postgresql://slots:hunter2@db.example/slots"}\n'
+    assert public_view(config_of(text))["store"]["url"] == "postgresql://slots:********@db.example/slots"
+
+
+def test_a_view_without_secrets_is_a_file_again() -> None:
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    config = config_of(SHORT)
+    stream = StringIO()
+    YAML(typ="safe", pure=True).dump(public_view(config), stream)
+    assert config_of(stream.getvalue()) == config
+
+
+def test_an_empty_secret_is_seen_to_be_empty() -> None:
+    provider = public_view(config_of(FULL.replace("api_key: hunter2", 'api_key: ""')))["pools"][0]["provider"]
+    assert provider["api_key"] == ""
+
+
+def test_pools_may_share_settings_by_anchor_and_merge() -> None:
+    config = config_of("""
+        pools:
+          - &first
+            name: a
+            scheduler: {type: queue}
+            provider: {type: bench}
+            max_instances: 3
+          - <<: *first
+            name: b
+          - <<: [{max_instances: 9}, *first]
+            name: c
+    """)
+    assert [(pool.name, pool.max_instances) for pool in config.pools] == [("a", 3), ("b", 3), ("c", 9)]
+
+
+def test_an_anchor_may_be_given_anew(recwarn: pytest.WarningsRecorder) -> None:
+    config = config_of("""
+        cluster: &x one
+        pools: [{name: &x two, scheduler: {type: queue, address: *x}, provider: {type: bench}}]
+    """)
+    assert config.pools[0].scheduler == QueueSettings(type="queue", address="two")
+    assert not recwarn.list
+
+
+def test_variables_of_the_environment_are_not_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADDRESS", "elsewhere")
+    config = config_of(SHORT.replace("{type: queue}", '{type: queue, address: "${ADDRESS}"}'))
+    assert config.pools[0].scheduler == QueueSettings(type="queue", address="${ADDRESS}")
+
+
+def test_a_date_is_text() -> None:
+    config = config_of(SHORT.replace("{type: queue}", "{type: queue, address: 2024-02-30}"))
+    assert config.pools[0].scheduler == QueueSettings(type="queue", address="2024-02-30")
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + dedent(SHORT).encode())
+    assert load_config(path, sample_plugins()) == config_of(SHORT)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:////var/lib/s.db", Path("/var/lib/s.db.d/gpu")),
+        ("sqlite:///s.db", Path.cwd() / "s.db.d/gpu"),
+        ("sqlite://", Path("slotsmith.d/gpu")),
+    ],
+)
+def test_a_provider_keeps_its_state_beside_the_store(url: str, expected: Path) -> None:
+    assert state_dir(url, "gpu") == expected
+
+
+def test_a_late_callable_does_nothing_until_it_is_bound() -> None:
+    calls: list[int] = []
+    later = Later()
+    later()
+    later.bind(lambda: calls.append(1))
+    later()
+    assert calls == [1]

@@ -1,0 +1,37 @@
+"""Stores for the tests, closed when the test is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_values import url_of
+
+from slotsmith.store.sql import SqlStore, open_store
+
+Opener = Callable[..., SqlStore]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The file of the test's store, not made yet."""
+    return tmp_path / "books.db"
+
+
+@pytest.fixture
+def opened(path: Path) -> Iterator[Opener]:
+    """Opens the test's store, as often as it is called."""
+    with ExitStack() as stack:
+
+        def opener(**options: Any) -> SqlStore:
+            return stack.enter_context(open_store(url_of(path), **options))
+
+        yield opener
+
+
+@pytest.fixture
+def store(opened: Opener) -> SqlStore:
+    return opened()
