@@ -45,6 +45,10 @@ class Found:
     long_disconnected: set[str]
 
 
+NOT_UP = (InstanceState.PENDING_REQUEST, InstanceState.STOPPED)
+"""From these, an instance that is up begins a new life, with a new launch time."""
+
+
 class Between:
     """A decider with some of the changes; it is fed the ticks of one case."""
 
@@ -95,7 +99,10 @@ class Between:
     def _look(self, id_: str, instance: Instance, now: float) -> Seen:
         """Take in one listed instance, and run its timers."""
         launched_at = min(instance.launched_at, now) if self.has("W11") else instance.launched_at
-        seen = replace(self.seen.get(id_, Seen(instance, now, launched_at)), instance=instance)
+        before = self.seen.get(id_, Seen(instance, now, launched_at))
+        seen = replace(before, instance=instance)
+        if before.instance.state in NOT_UP and instance.state in COUNTED[1:]:
+            seen = replace(seen, launched_at=launched_at)
         if not self.has("W11"):
             seen = replace(seen, launched_at=instance.launched_at)
         if not self.heard and self.has("unheard"):
@@ -152,6 +159,7 @@ class Between:
         )
         if self._blind(tick):
             found.never_joined, found.long_idle, found.long_disconnected = set(), set(), set()
+            found.disconnected = {}
         return found
 
     def _choose(self, found: Found, tick: ReplayTick) -> dict[str, Reason]:

@@ -58,13 +58,12 @@ class Between:
         if "W33" not in self.changes:
             desired = max(-(-self.total(slots) // self.each), self.agents_for(zero_slot_tasks))
             return max(0, desired - self.starting)
-        existing = [
+        connected = [
             Room(self.each - agent.used.slots, max(0, self.zero_each - agent.zero_slot_tasks), agent.idle)
             for agent in self.info.agents
             if agent.used is not None
         ]
-        existing += [Room(self.each, self.zero_each, whole=True) for _ in range(self.starting)]
-        return self.pack(self.admitted(slots), zero_slot_tasks, existing)
+        return self.pack(self.admitted(slots), zero_slot_tasks, connected)
 
     def can_run(self, task: TaskClass) -> bool:
         slots = task.resources.slots
@@ -101,8 +100,10 @@ class Between:
                 sizes.append(slots)
         return sizes
 
-    def pack(self, sizes: list[int], zero_slot_tasks: int, existing: list[Room]) -> int:
-        """How many new agents hold these tasks: each goes where it leaves least, and on existing agents if it can."""
+    def pack(self, sizes: list[int], zero_slot_tasks: int, connected: list[Room]) -> int:
+        """How many new agents hold these tasks: each goes on the first that has room, existing ones first."""
+        existing = self.in_order(connected, zero_slot_tasks)
+        existing += [Room(self.each, self.zero_each, whole=True) for _ in range(self.starting)]
         spanning_new, new = 0, list[Room]()
         for size in sizes:
             if size > self.each:
@@ -110,17 +111,22 @@ class Between:
                 existing = [room for room in existing if not any(room is taken for taken in whole)]
                 spanning_new += size // self.each - len(whole)
                 continue
-            for rooms in (existing, new):
-                fitting = [room for room in rooms if room.slots >= size]
-                if fitting:
-                    break
-            else:
-                fitting = [Room(self.each, self.zero_each)]
-                new += fitting
-            best = min(fitting, key=lambda room: (room.slots, room.whole))
-            best.slots, best.whole = best.slots - size, False
+            room = next((room for room in (*existing, *new) if room.slots >= size), None)
+            if room is None:
+                room = Room(self.each, self.zero_each)
+                new.append(room)
+            room.slots, room.whole = room.slots - size, False
         left = zero_slot_tasks - sum(room.zero_slot_tasks for room in (*existing, *new))
         return spanning_new + len(new) + self.agents_for(max(0, left))
+
+    def in_order(self, rooms: list[Room], zero_slot_tasks: int) -> list[Room]:
+        """Agents at work before whole ones, fullest first, and those that are alike side by side."""
+
+        def free(room: Room) -> float:
+            zero = room.zero_slot_tasks / self.zero_each if self.zero_each and zero_slot_tasks else 0
+            return room.slots / self.each + zero
+
+        return sorted(rooms, key=lambda room: (room.whole, free(room), rooms.index(room)))
 
 
 def random_case(rng: random.Random) -> ReplayCase:

@@ -1,19 +1,26 @@
 """Replay: what is read, how it is told, and what is said of input that makes no sense."""
 
 import json
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from random_cases import random_case
 from vector_files import VECTORS, vector_cases
 
-from slotsmith.core.replay import RULES, ReplayError, load_cases, parse_cases, replay
+from slotsmith.core.decider import View
+from slotsmith.core.fleet import EMPTY_FLEET, observe
+from slotsmith.core.recording import fold, view_change
+from slotsmith.core.replay import RULES, ReplayError, ReplayTick, load_cases, parse_cases, replay
 from slotsmith.model.agent import Agent
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch import InFlight
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
-from slotsmith.model.task import Group, TaskClass
+from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
+from slotsmith.model.task import Constraints, Group, TaskClass
 
 GOLDEN = VECTORS / "golden_decider.json"
 SETS = ("counted", "pending", "recently_launched", "stopped", "idle", "disconnected", "long_idle", "long_disconnected")
@@ -203,6 +210,13 @@ def test_tasks_become_a_number_under_both_rules() -> None:
     assert [replay(cases, rules)["cases"][0]["ticks"][0]["launch"] for rules in ("reference", "slotsmith")] == [2, 3]
 
 
+WHERE_TO = Constraints(zones=("a",), labels=(("disk", "ssd"),))
+TASKS = (
+    TaskClass(Resources(1, 0.0, 0.0, (("ssd", 0.5),)), count=3, group="g", example="t1"),
+    TaskClass(Resources(2), gang=2, spans=True, example="t2"),
+    TaskClass(Resources(1), constraints=WHERE_TO),
+)
+GROUPS = (Group("g", 2, 1), Group("h"))
 TICK = {"at": 0, "instances": []}
 WHERE = 'case 1 ("a day")'
 
@@ -336,3 +350,27 @@ def test_rules_that_do_not_exist_are_told() -> None:
     with pytest.raises(ReplayError, match="unknown rules 'best', expected one of slotsmith, reference"):
         replay((), "best")
     assert replay((), "reference") == {"cases": []}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_was_recorded_is_told_again(seed: int) -> None:
+    """A view is recorded by what changes in it; folded and read back, the same is decided from it."""
+    rng = random.Random(seed)
+    case = random_case(rng)
+    fleet, info, before, rows = EMPTY_FLEET, NO_SCALING_INFO, None, []
+    ticks = []
+    for tick in case.ticks:
+        kept = ReplayTick(tick.at, tick.instances, tick.info or info, tick.in_flight, tick.draining)
+        if rng.random() < 0.3:
+            kept = replace(kept, info=ScalingInfo(info.agents, TASKS, GROUPS))
+        assert kept.info is not None
+        info = kept.info
+        fleet = observe(fleet, kept.instances, info.agents, kept.at)
+        view = View(fleet, info, case.offering, in_flight=kept.in_flight, draining=kept.draining)
+        rows.append((kept.at, view_change(before, view, case.policy)))
+        before = view
+        ticks.append(kept)
+    assert rows[0][1]["complete"] is True
+    document = json.loads(json.dumps(fold("pool", rows)))
+    told = replay(parse_cases(document))["cases"][0]["ticks"]
+    assert told == replay((replace(case, ticks=tuple(ticks)),))["cases"][0]["ticks"]

@@ -206,3 +206,17 @@ def test_scaling_info_is_news_only_when_something_in_it_changed() -> None:
         ScalingInfo(agents=(Agent("a", True), Agent("b", True)), desired_new=2),
     ):
         assert update_scaling_info(memory, other)[1]
+
+
+def test_periods_end_as_in_the_reference() -> None:
+    """The vectors have no instance at the very end of its starting period: it is no longer recently launched there."""
+    policy = policy_of({"min": 0, "max": 9, "max_idle": 10, "max_starting": 20, "max_disconnect": 30})
+    listing = [instance_of({"id": "i1", "launch": 0, "agent": "i1", "state": "Running"})]
+    memory, young = tick(NO_MEMORY, policy, 19.5, listing)
+    memory, old = tick(memory, policy, 20, listing)
+    assert (young.sets.recently_launched, young.sets.disconnected) == (("i1",), {})
+    assert (old.sets.recently_launched, old.sets.disconnected) == ((), {"i1": 20})
+    memory, missed = tick(memory, policy, 50, listing)
+    assert (missed.sets.long_disconnected, missed.terminations) == ((), ())
+    _, gone = tick(memory, policy, 50.5, listing)
+    assert (gone.sets.long_disconnected, len(gone.terminations)) == (("i1",), 1)

@@ -10,7 +10,6 @@ import pytest
 pytest.register_assert_rewrite("slotsmith.providers.conformance")
 
 from providers.local_world import LONG, LocalWorld  # noqa: E402
-
 from slotsmith.providers.base import Provider  # noqa: E402
 from slotsmith.providers.conformance import Harness, ProviderConformance  # noqa: E402
 from slotsmith.providers.local import supervisors  # noqa: E402

@@ -1,24 +1,36 @@
 """Real Dask schedulers and workers for tests: processes of their own on the loopback interface.
 
-    with DaskCluster(tmp_path) as cluster:
-        cluster.add_worker("agent-1", nthreads=2, slots=2)
-        client = Client(cluster.address)
+The fixture `cluster` gives a running scheduler; outside of pytest:
 
-Slotsmith cannot be imported in them; `schedulers.dask_tasks` and the other test helpers can.
+    with DaskProcesses() as processes, DaskCluster(processes, directory) as cluster:
+        cluster.add_worker("agent-1", nthreads=2, slots=2)
+        async with cluster.client() as client, cluster.connector() as connector:
+            ...
+
+Slotsmith cannot be imported in these processes; `schedulers.dask_tasks` and other helpers of the tests can.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any, Self
 
-from waiting import wait_until
+from slotsmith.clock import SystemClock
+from slotsmith.model.agent import Agent
+from slotsmith.schedulers.base import SchedulerContext
+from slotsmith.schedulers.dask import DaskScheduler, DaskSettings
+from waiting import until, wait_until
 
 _HERE = Path(__file__).parent
 
@@ -30,6 +42,20 @@ STRICT = {
 """The scheduler checks its own state at every step, steals often, and never gives a task up."""
 
 
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Runs an async test to its end. One that hangs is interrupted, so that the traceback tells where."""
+
+    async def limited(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(100):
+            await test(*args, **kwargs)
+
+    @wraps(test)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(limited(*args, **kwargs))
+
+    return wrapped
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -37,15 +63,10 @@ def free_port() -> int:
         return port
 
 
-class DaskCluster:
-    """A scheduler at `address`, and workers by name. Everything ends when it is closed, or when the tests die."""
+class DaskProcesses:
+    """Starts processes of Dask, quickly. All of them end when this is closed, or when the tests die."""
 
-    def __init__(self, directory: Path, *, config: dict[str, Any] | None = None) -> None:
-        self.directory = directory
-        self._config = STRICT if config is None else config
-        self.port = free_port()
-        self.workers: dict[str, int] = {}
-        self.scheduler: int | None = None
+    def __init__(self) -> None:
         self._starter = subprocess.Popen(
             [sys.executable, str(_HERE / "dask_processes.py")],
             stdin=subprocess.PIPE,
@@ -53,6 +74,51 @@ class DaskCluster:
             text=True,
             env={**os.environ, "PYTHONPATH": str(_HERE.parent)},
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._starter.stdin is not None
+        assert self._starter.stdout is not None
+        self._starter.stdin.close()
+        self._starter.wait(timeout=30)
+        self._starter.stdout.close()
+
+    def start(self, role: str, arguments: list[str], config: dict[str, Any], log: Path) -> int:
+        """The id of a new process, the leader of its group. `role` is scheduler or worker."""
+        pid: int = self._ask({"role": role, "arguments": arguments, "config": config, "log": str(log)})
+        return pid
+
+    def exit_status(self, pid: int) -> int | None:
+        """None while it runs; negative = killed by that signal."""
+        status: int | None = self._ask({"status_of": pid})
+        return status
+
+    def kill(self, pid: int, sign: int = signal.SIGKILL) -> None:
+        """Send the signal and wait for the end."""
+        if self.exit_status(pid) is None:
+            os.kill(pid, sign)
+            wait_until(lambda: self.exit_status(pid) is not None, what=f"the end of process {pid}")
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        assert self._starter.stdin is not None
+        assert self._starter.stdout is not None
+        self._starter.stdin.write(json.dumps(request) + "\n")
+        self._starter.stdin.flush()
+        return json.loads(self._starter.stdout.readline())
+
+
+class DaskCluster:
+    """A scheduler at `address`, and workers by name; all of them are killed when it is closed."""
+
+    def __init__(self, processes: DaskProcesses, directory: Path, *, config: dict[str, Any] | None = None) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.workers: dict[str, int] = {}
+        self._processes = processes
+        self._config = STRICT if config is None else config
+        self._scheduler: int | None = None
 
     @property
     def address(self) -> str:
@@ -63,74 +129,113 @@ class DaskCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        for pid in (*self.workers.values(), self._scheduler):
+            if pid is not None:
+                self._processes.kill(pid)
 
     def start_scheduler(self) -> None:
-        """Start it, and wait until it listens; after `kill_scheduler` it is a new one at the same address."""
-        arguments = ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show"]
-        self.scheduler = self._start("scheduler", arguments, self._config, "scheduler")
+        """Start it, and wait until it listens. After `kill_scheduler`: a new one at the same address."""
+        self._scheduler = self._processes.start(
+            "scheduler",
+            ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--dashboard-address", "127.0.0.1:0"],
+            self._config,
+            self.directory / "scheduler.log",
+        )
         wait_until(self._listens, timeout=30, what="the scheduler's port")
 
-    def kill_scheduler(self, sign: int = signal.SIGKILL) -> None:
-        assert self.scheduler is not None
-        self._kill(self.scheduler, sign)
-        self.scheduler = None
+    def signal_scheduler(self, sign: int) -> None:
+        assert self._scheduler is not None
+        os.kill(self._scheduler, sign)
+
+    def kill_scheduler(self) -> None:
+        assert self._scheduler is not None
+        self._processes.kill(self._scheduler)
 
     def add_worker(
-        self, name: str, *, nthreads: int = 2, slots: float = 2, resources: str = "", arguments: tuple[str, ...] = ()
+        self, name: str, *, nthreads: int = 2, slots: float = 2, resources: str = "", memory: str = "1GiB"
     ) -> int:
-        """Start a worker and return its process id; it joins a little later. No slots: no such resource at all."""
+        """Start a worker and return its process id; it joins a little later. No slots = without that resource."""
         wanted = " ".join(filter(None, [f"slot={slots:g}" if slots else "", resources]))
-        self.workers[name] = self._start(
+        self.workers[name] = self._processes.start(
             "worker",
             [
                 *(self.address, "--name", name, "--nthreads", str(nthreads), "--host", "127.0.0.1"),
-                *("--no-nanny", "--no-dashboard", "--death-timeout", "60"),
-                *("--local-directory", str(self.directory), "--memory-limit", "1GiB"),
+                *("--no-nanny", "--no-dashboard", "--death-timeout", "60", "--memory-limit", memory),
+                *("--local-directory", str(self.directory)),
                 *(("--resources", wanted) if wanted else ()),
-                *arguments,
             ],
             {},
-            f"worker-{name}",
+            self.directory / f"worker-{name}.log",
         )
         return self.workers[name]
 
-    def kill_worker(self, name: str, sign: int = signal.SIGKILL) -> None:
-        self._kill(self.workers.pop(name), sign)
+    def kill_worker(self, name: str) -> None:
+        self._processes.kill(self.workers.pop(name))
 
-    def exit_status(self, pid: int) -> int | None:
-        """None while it runs; negative = killed by that signal."""
-        status: int | None = self._ask({"status_of": pid})
-        return status
+    def exit_status(self, name: str) -> int | None:
+        """Of a worker: None while it runs; negative = killed by that signal."""
+        return self._processes.exit_status(self.workers[name])
 
-    def log(self, name: str) -> str:
+    def log(self, name: str = "scheduler") -> str:
         """What `scheduler` or `worker-NAME` has printed so far."""
         path = self.directory / f"{name}.log"
         return path.read_text() if path.exists() else ""
 
-    def close(self) -> None:
-        assert self._starter.stdin is not None
-        assert self._starter.stdout is not None
-        self._starter.stdin.close()
-        self._starter.wait(timeout=30)
-        self._starter.stdout.close()
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Any]:
+        """A `distributed.Client` of the running loop, and the default one, which actors ask for."""
+        from distributed import Client
 
-    def _start(self, role: str, arguments: list[str], config: dict[str, Any], log: str) -> int:
-        request = {"role": role, "arguments": arguments, "config": config, "log": str(self.directory / f"{log}.log")}
-        pid: int = self._ask(request)
-        return pid
+        async with Client(self.address, asynchronous=True) as client:
+            yield client
 
-    def _ask(self, request: dict[str, Any]) -> Any:
-        assert self._starter.stdin is not None
-        assert self._starter.stdout is not None
-        self._starter.stdin.write(json.dumps(request) + "\n")
-        self._starter.stdin.flush()
-        return json.loads(self._starter.stdout.readline())
-
-    def _kill(self, pid: int, sign: int) -> None:
-        os.kill(pid, sign)
-        wait_until(lambda: self.exit_status(pid) is not None, what=f"the end of process {pid}")
+    @asynccontextmanager
+    async def connector(self, **settings: Any) -> AsyncIterator[Connector]:
+        """A connector that has been set up."""
+        connector = Connector(self.address, **settings)
+        try:
+            await connector.setup()
+            yield connector
+        finally:
+            await connector.close()
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+class Connector(DaskScheduler):
+    """The connector under test; `wakes` are the times at which it woke its pool."""
+
+    def __init__(self, address: str, **settings: Any) -> None:
+        self.wakes: list[float] = []
+        context = SchedulerContext("test", SystemClock(), lambda: self.wakes.append(time.perf_counter()))
+        super().__init__(DaskSettings(address=address, **settings), context)
+
+    async def demand(self) -> dict[str, int]:
+        """How many tasks of each kind are told, e.g. `{"1 slots, 1 cpus": 3}`; gangs as `... x 3 together`."""
+        info = await self.scaling_info()
+        assert info is not None
+        told: dict[str, int] = {}
+        for tasks in info.tasks:
+            kind = str(tasks.resources) + (f" x {tasks.gang} together" if tasks.gang > 1 else "")
+            told[kind] = told.get(kind, 0) + tasks.count
+        return told
+
+    async def agents(self) -> dict[str, Agent]:
+        info = await self.scaling_info()
+        assert info is not None
+        return {agent.name: agent for agent in info.agents}
+
+    async def joined(self, *names: str) -> None:
+        """Return when exactly these agents are connected."""
+
+        async def are_there() -> bool:
+            return set(await self.agents()) == set(names)
+
+        await until(are_there, timeout=30, what=f"the agents {', '.join(names)}")
+
+    async def check(self) -> dict[str, Any]:
+        """The plugin's comparison of its counts with a search through all tasks."""
+        answer: dict[str, Any] = await self._reads.request("slotsmith_check")
+        return answer

@@ -27,10 +27,10 @@ def adopt(
     config: ConfigOption = DEFAULT_CONFIG,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Take instances that are listed under this cluster and pool, but are not on record, into the books.
+    """Take instances that are listed and not on record into the books.
 
-    From then on they count, and are terminated like all others when nobody needs them. The daemon must be stopped
-    before.
+    They carry the tags of this cluster and pool, but this store has never heard of them. Once adopted they count, and
+    are terminated like all others when nobody needs them. The daemon must be stopped before.
     """
     from slotsmith.cli.session import with_pool
 

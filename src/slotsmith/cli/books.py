@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slotsmith.cli.errors import CommandError
 from slotsmith.cli.options import known_name, read
-from slotsmith.text import one_line
+from slotsmith.text import hide_password, one_line
 
 if TYPE_CHECKING:
     from slotsmith.store.base import Store
@@ -75,7 +75,7 @@ class Source:
     def of(cls, config: Path, store: str | None) -> Source:
         """The store at the URL `store`, or else the one that the configuration names."""
         if store is not None:
-            return cls(store, None, f"the store {store}")
+            return cls(store, None, f"the store {hide_password(store)}")
         settings = read(config)
         return cls(settings.store.url, tuple(pool.name for pool in settings.pools), str(config))
 

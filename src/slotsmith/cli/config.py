@@ -46,7 +46,7 @@ def check(
 
 @_group.command("show")
 def show(config: ConfigOption = DEFAULT_CONFIG, json_output: JsonOption = False) -> None:
-    """Print the configuration with its defaults filled in and its secrets hidden."""
+    """Print the configuration with its defaults, secrets hidden."""
     from slotsmith.config import public_view
 
     view = public_view(read(config))
@@ -66,6 +66,9 @@ def show(config: ConfigOption = DEFAULT_CONFIG, json_output: JsonOption = False)
 def _connect(settings: Config, file: Path) -> None:
     import asyncio
 
+    from slotsmith import logs
+
+    logs.setup(settings.log.format, "error")
     problems = asyncio.run(_try_all(settings))
     if problems:
         raise CommandError("\n".join(f"{file}: {problem}" for problem in problems))

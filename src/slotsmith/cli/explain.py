@@ -30,9 +30,10 @@ def explain(
     last: Annotated[int, typer.Option("--last", min=1, max=1000, help="How many past decisions to tell.")] = 10,
     json_output: JsonOption = False,
 ) -> None:
-    """Say why the fleet is as it is, what is unmet and why, and what will happen next and when.
+    """Say why the fleet is as it is, and what comes next and when.
 
-    Reads the store only.
+    Tells why each instance is there, what is unmet and why, what was decided before, and what will happen if nothing
+    else does. Reads the store only.
     """
     source = Source.of(Path(config), store)
     now = SystemClock().now()

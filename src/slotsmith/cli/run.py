@@ -92,7 +92,7 @@ async def _prune_for_ever(assembly: Assembly, log: FilteringBoundLogger) -> None
     while True:
         try:
             for pool in await assembly.run_store(lambda: _orphans(assembly)):
-                log.warning("a pool with instances is not in the file; `slotsmith down` ends them", pool=pool)
+                log.warning("a pool with instances is not in the file; they stay until `slotsmith down`", pool=pool)
             before = clock.now() - assembly.config.store.keep
             await assembly.run_store(partial(store.prune, before))
         except StoreError as error:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from slotsmith.cli.books import open_writable
+from slotsmith.cli.books import open_readable, open_writable
+from slotsmith.cli.errors import CommandError
 from slotsmith.cli.options import one_pool, read
+from slotsmith.text import quoted
 
 if TYPE_CHECKING:
     from slotsmith.provisioner import Provisioner
 
 T = TypeVar("T")
+
+
+def _known(url: str) -> Sequence[str]:
+    """The pools that the store has books of; none when there is no store yet."""
+    try:
+        with open_readable(url) as store:
+            return store.pools()
+    except CommandError:
+        return ()
 
 
 def with_pool(config: Path, name: str | None, work: Callable[[Provisioner], Awaitable[T]]) -> T:
@@ -22,6 +33,11 @@ def with_pool(config: Path, name: str | None, work: Callable[[Provisioner], Awai
     from slotsmith.config.assembly import Assembly
 
     settings = read(config)
+    if name is not None and settings.pool(name) is None and name in _known(settings.store.url):
+        raise CommandError(
+            f"pool {quoted(name)} is on record, but not in {config}: its instances can be reached only with its "
+            "settings, so name a file that still has them with --config"
+        )
     pool = one_pool(settings, name, config)
     logs.setup(settings.log.format, "warning")
 

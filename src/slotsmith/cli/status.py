@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until Ctrl-C.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Show how the pools stand: instances, agents, what is pending, and what is unmet and why.
+    """Show how the pools stand, and what is unmet and why.
 
     Reads the store only, so it never waits for a cloud, and works while the daemon runs and when it does not.
     """
@@ -50,8 +51,13 @@ def status(
     if json_output:
         write_json(_as_json(reports, now))
     else:
-        for part in render(reports, now):
-            console().print(part)
+        _print(reports, now)
+
+
+def _print(reports: Sequence[PoolReport], now: float) -> None:
+    screen = console()
+    for part in render(reports, now):
+        screen.print(part)
 
 
 def _reports(source: Source, pool: str | None) -> list[PoolReport]:
@@ -67,7 +73,12 @@ async def _watch(source: Source, pool: str | None, json_output: bool, clock: Clo
     if json_output:
         while True:
             write_json(_as_json(_reports(source, pool), clock.now()), indent=None)
-            typer.get_text_stream("stdout").flush()
+            sys.stdout.flush()
+            await clock.sleep(WATCH_PERIOD)
+    if not sys.stdout.isatty():
+        while True:
+            _print(_reports(source, pool), clock.now())
+            sys.stdout.flush()
             await clock.sleep(WATCH_PERIOD)
     from rich.console import Group
     from rich.live import Live

@@ -69,9 +69,7 @@ def retry_delay(kind: ErrorKind, attempts: int, jitter: float) -> float:
     return _delay(rule.base, rule.cap, attempts, jitter)
 
 
-def launch_failed(
-    previous: LaunchFailures, kind: ErrorKind, message: str, now: float, jitter: float
-) -> LaunchFailures:
+def launch_failed(previous: LaunchFailures, kind: ErrorKind, message: str, now: float, jitter: float) -> LaunchFailures:
     """One more refused launch of this offering."""
     failures = previous.failures + 1
     return LaunchFailures(failures, kind, message, now, now + retry_delay(kind, failures, jitter))

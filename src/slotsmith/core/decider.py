@@ -90,25 +90,25 @@ def conditions(view: View, policy: Policy, now: float) -> Conditions:
     # First seen when its starting period was over already: whether it ever joined is not known, so it gets the
     # disconnect period, from when we first saw it, like one that did.
     found_late = ~fleet.joined & (fleet.first_seen >= starting_ends)
-    disconnected = awaited & (fleet.joined | found_late)
+    heard = np.full(len(fleet), not view.blind)
+    disconnected = awaited & (fleet.joined | found_late) & heard
     disconnected_since = np.where(fleet.joined, fleet.missing_since, fleet.first_seen)
-    first_wait = awaited & ~disconnected
+    starting = awaited & ~fleet.joined & ~found_late & (starting_ends > now)
+    never_joined = awaited & ~disconnected & ~starting & heard
     idle = counted & np.isfinite(fleet.idle_since)
-    never_joined = first_wait & (starting_ends <= now)
     long_idle = idle & (now > fleet.idle_since + policy.max_idle_agent_period)
     long_disconnected = disconnected & (now > disconnected_since + policy.max_agent_disconnect_period)
-    nothing = np.zeros_like(counted)
     return Conditions(
         counted=counted,
         stopped=fleet.is_in(InstanceState.STOPPED) & ours,
         pending=pending,
-        recently_launched=pending | (first_wait & ~never_joined),
-        never_joined=nothing if view.blind else never_joined,
+        recently_launched=pending | starting,
+        never_joined=never_joined,
         idle=idle,
-        long_idle=nothing if view.blind else long_idle,
+        long_idle=long_idle & heard,
         disconnected=disconnected,
         disconnected_since=disconnected_since,
-        long_disconnected=nothing if view.blind else long_disconnected,
+        long_disconnected=long_disconnected,
     )
 
 
@@ -169,8 +169,7 @@ def _free_capacity(view: View, found: Conditions, policy: Policy, now: float) ->
     """
     fleet, capacity, zero_slot_tasks = view.fleet, view.offering.capacity, policy.max_zero_slot_tasks_per_agent
     connected = found.counted & (fleet.agent != NO_AGENT)
-    patience = _KEPT_IDLE_PERIODS * policy.max_idle_agent_period
-    kept = found.long_idle & (now <= fleet.idle_since + patience)
+    kept = found.long_idle & ~fleet.mask(_out_of_patience(fleet, found, policy, now))
     agents = {agent.name: agent for agent in view.info.agents if not agent.draining}
 
     def coming(count: int, ids: Sequence[str], rank: int) -> list[FreeCapacity]:
@@ -202,6 +201,14 @@ def _free_capacity(view: View, found: Conditions, policy: Policy, now: float) ->
         *coming(starting, (), rank=2),
         *coming(len(pending), pending, rank=3),
     ]
+
+
+def _out_of_patience(fleet: Fleet, found: Conditions, policy: Policy, now: float) -> list[str]:
+    """Idle agents that go whatever is pending, because nothing pending was placed on them for too long."""
+    patience = _KEPT_IDLE_PERIODS * policy.max_idle_agent_period
+    waited = found.long_idle & (now > fleet.idle_since + patience)
+    spare = int(np.count_nonzero(found.working)) - policy.min_instances
+    return _in_order(fleet, waited, fleet.idle_since)[: max(0, spare)] if waited.any() else []
 
 
 def _in_order(fleet: Fleet, mask: Mask, since: Floats) -> list[str]:
@@ -309,7 +316,7 @@ def _launches(
         unmet = unmet_beyond(wanted, count, reason) or (Unmet(needed - count, reason),)
     if count <= 0:
         return (), unmet, needed
-    why = f"pending tasks need {for_tasks}" if for_tasks else f"the minimum is {policy.min_instances}"
+    why = f"pending tasks need {for_tasks} more" if for_tasks else f"the minimum is {policy.min_instances}"
     return (Launch(view.offering, count, why),), unmet, needed
 
 

@@ -135,7 +135,8 @@ class _Admission:
         places = _place(self._packing, lot, limits)
         counts = tuple(place.tasks.count if place else 0 for place in places)
         self._placed += filter(None, places)
-        self._admitted.append(_Admitted(lot, counts))
+        if any(counts):
+            self._admitted.append(_Admitted(lot, counts))
         for tasks, limit, count in zip(lot.classes, limits, counts, strict=True):
             if count < limit:
                 self._take_back(tasks, limit - count)

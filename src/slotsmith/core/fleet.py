@@ -28,6 +28,8 @@ STATE_CODE: Final[dict[InstanceState, int]] = {state: code for code, state in en
 _COUNTED: Final = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, InstanceState.RUNNING)
 _IS_COUNTED: Final[Mask] = np.array([state in _COUNTED for state in STATES])
 _CAN_HAVE_AGENT: Final[Mask] = np.array([state in _COUNTED[1:] for state in STATES])
+# A granted request, and one that was stopped and is started again.
+_NOT_UP_YET: Final[Mask] = np.array([state in (_COUNTED[0], InstanceState.STOPPED) for state in STATES])
 
 _IDLE: Final = Agent._fields.index("idle")
 _ACTIVITY: Final = Agent._fields.index("activity")
@@ -52,7 +54,7 @@ class Fleet:
     launched is when it was asked for. `joined_at`: when its agent was first seen. `idle_since`: since when its agent
     has been connected and idle. `missing_since`: since when the agent of an instance that has joined has been missing.
     `settled`: the clocks are in step with the other columns; not so in a fleet from the books, or while the scheduler
-    has not been heard.
+    has not been heard. `shared_agents`: several instances say that they have the same agent.
     """
 
     instances: tuple[Instance, ...]
@@ -68,6 +70,7 @@ class Fleet:
     idle_since: Floats
     missing_since: Floats
     settled: bool = True
+    shared_agents: bool = False
 
     def __len__(self) -> int:
         return len(self.instances)
@@ -175,13 +178,21 @@ def observe(
     """
     listing = tuple(listing)
     agents = None if agents is None else tuple(agents)
-    if agents is not None and len(agents) == len(previous.agents):
+    if agents is not None and len(agents) == len(previous.agents) and not previous.shared_agents:
         listed = changed_positions(previous.instances, listing)
         heard = None if listed is None else changed_positions(previous.agents, agents)
-        renamed = any(previous.instances[row].agent_name != listing[row].agent_name for row in listed or ())
-        if listed is not None and heard is not None and not renamed:
+        if listed is not None and heard is not None and not _reborn(previous, listing, listed):
             return _update(previous, listing, agents, listed, heard, now)
     return _rebuild(previous, listing, agents, asked_at or {}, now)
+
+
+def _reborn(previous: Fleet, listing: tuple[Instance, ...], rows: list[int]) -> bool:
+    """Whether one of these rows has another agent's name than before, or begins its life with this listing."""
+    return any(
+        previous.instances[row].agent_name != listing[row].agent_name
+        or (_NOT_UP_YET[previous.state[row]] and _CAN_HAVE_AGENT[STATE_CODE[listing[row].state]])
+        for row in rows
+    )
 
 
 def changed_positions(old: tuple[Any, ...], new: tuple[Any, ...]) -> list[int] | None:
@@ -254,6 +265,11 @@ def _rebuild(
     rows_by_agent = rows if names == ids else dict(zip(names, range(size), strict=True))
     heard, agent_rows = _agent_rows(previous, previous.agents if agents is None else agents, rows, rows_by_agent)
     agent, activity = _agent_columns(heard, agent_rows, size)
+    shared = len(rows_by_agent) < size
+    if shared:
+        # An agent's row is the last of those that name it; the others show what that one shows.
+        last_named = np.fromiter(map(rows_by_agent.__getitem__, names), np.int64, size)
+        agent, activity = agent[last_named], activity[last_named]
 
     def carry(column: NDArray[Any], otherwise: NDArray[Any]) -> NDArray[Any]:
         return np.where(known, column[before], otherwise) if len(previous) else otherwise
@@ -263,21 +279,25 @@ def _rebuild(
     if asked_at:
         for row in np.flatnonzero(~known):
             asked[row] = asked_at.get(listing[row].token, np.nan)
-    launched = np.fromiter(map(itemgetter(2), listing), np.float64, size)
+    state = np.fromiter(map(STATE_CODE.__getitem__, map(itemgetter(1), listing)), np.uint8, size)
+    told = np.fromiter(map(itemgetter(2), listing), np.float64, size)
+    launched_at = np.minimum(np.where(np.isnan(asked), told, asked), now)
+    kept_launched_at = carry(previous.launched_at, launched_at)
     carried = Fleet(
         instances=listing,
         agents=heard,
         rows=rows,
         agent_rows=agent_rows,
-        state=np.fromiter(map(STATE_CODE.__getitem__, map(itemgetter(1), listing)), np.uint8, size),
+        state=state,
         agent=agent,
         activity=activity,
-        launched_at=carry(previous.launched_at, np.minimum(np.where(np.isnan(asked), launched, asked), now)),
+        launched_at=np.where(_starts_anew(carry(previous.state, state), state), launched_at, kept_launched_at),
         first_seen=carry(previous.first_seen, np.where(np.isnan(asked), now, asked)),
         joined_at=carry(previous.joined_at, never),
         idle_since=carry(previous.idle_since, never),
         missing_since=carry(previous.missing_since, never),
         settled=False,
+        shared_agents=shared,
     )
     if agents is None:
         return carried
@@ -288,6 +308,12 @@ def _rebuild(
         activity=carry(previous.activity, activity),
     )
     return _run_clocks(carried, last, activity, now)
+
+
+def _starts_anew(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> Mask:
+    """The rows whose launch was long ago or only asked for, and that are up now: their life begins with this."""
+    mask: Mask = _NOT_UP_YET[before] & _CAN_HAVE_AGENT[now]
+    return mask
 
 
 def _agent_rows(

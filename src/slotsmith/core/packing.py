@@ -25,15 +25,16 @@ Kinds = frozenset[int] | None
 
 _Ints = NDArray[np.int64]
 
-# Amounts are counted in units of about a 10^12th of the largest agent's: fine enough for any real share, coarse enough
-# that floating-point noise in the input (relative 1e-15) does not make a full agent look too small.
+# Amounts are counted in units of about a 10^12th of the largest agent's: fine enough for any real share, and coarse
+# enough that floating-point noise in the input (relative 1e-15) does not make a full agent look too small.
 _DIGITS: Final = 12
-_NOISE: Final = 1e-3
 # No agent has this much; what a need asks beyond it does not matter, and it leaves room for sums in 64 bits.
 _MORE_THAN_ALL: Final = 1 << 60
 # Entries are looked at this many at a time, for the place is often found early.
 _BLOCK: Final = 2048
-_SPARE: Final = 64
+# They are made fewer when there are so many times as many as the last time, and some to spare.
+_GROWTH: Final = 2
+_SPARE: Final = 32
 # The pile of new agents, and of those that were given something: what they have left is all that tells them apart.
 _NO_PILE: Final = -1
 
@@ -57,7 +58,7 @@ class Grid:
     def need(self, resources: Resources) -> Vector:
         """What one task takes."""
         amounts = (
-            max(1, floor(min(amount * scale, _MORE_THAN_ALL) + _NOISE)) if amount else 0
+            max(1, floor(min(amount * scale, _MORE_THAN_ALL))) if amount else 0
             for amount, scale in zip(self._amounts(resources), self._scales, strict=True)
         )
         return (min(resources.slots, _MORE_THAN_ALL), *amounts, 0 if resources.slots else 1)
@@ -98,6 +99,12 @@ class Need:
         if self.whole:
             return 1 if times and room[0] == self.amounts[0] else 0
         return times
+
+    def after(self, room: Vector, times: int) -> Vector:
+        """What is left then."""
+        if self.whole:
+            return (0,) * len(room)
+        return tuple(have - times * amount for have, amount in zip(room, self.amounts, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,7 @@ class Packing:
 
     def holds(self, need: Need, at_most: int, kinds: Kinds, *, on_new: bool) -> int:
         """How many such needs, up to `at_most`, would find a place."""
-        stop = self._size if on_new and not need.whole else self._existing
+        stop = self._size if on_new else self._existing
         rows, times = self._fitting(need, at_most, kinds, 0, stop)
         room = int((times * self._table[self._agents, rows]).sum())
         if on_new:
@@ -175,11 +182,11 @@ class Packing:
         per_new = need.times_in(self._new_room) if on_new else 0
         left = self._fill(need, count, kinds, 0, self._existing)
         on_existing = count - left
-        if on_new and not need.whole:
+        if on_new:
             left = self._fill(need, left, None, self._existing, self._size)
         on_open = count - on_existing - left
         left -= self._open(need, left, per_new)
-        if self._size > 2 * self._compact_size + _SPARE:
+        if self._size > _GROWTH * (self._compact_size + _SPARE):
             self._compact()
         return Placement(on_existing, on_open, count - left, per_new)
 
@@ -245,13 +252,17 @@ class Packing:
         if self._allowance is not None:
             agents = min(agents, self._allowance - self.opened)
         placed = min(count, agents * per_new)
-        if agents:
-            end = self._size
-            self._insert(end, 1)
-            self._table[:, end] = (*self._new_room, agents, _NO_PILE, 0, 1)
-            self._fill(need, placed, None, end, end + 1)
+        filled, rest = divmod(placed, per_new)
+        for times, on in ((per_new, filled), (rest, 1)):
+            if times and on:
+                self._append(need.after(self._new_room, times), on)
         self.opened += agents
         return placed
+
+    def _append(self, room: Vector, agents: int) -> None:
+        end = self._size
+        self._insert(end, 1)
+        self._table[:, end] = (*room, agents, _NO_PILE, 0, 0)
 
     def _insert(self, row: int, columns: int) -> None:
         """Move the entries from `row` on to the right; the freed columns still hold what they held."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from slotsmith.core.decider import View
 from slotsmith.core.fleet import changed_positions
@@ -19,6 +19,9 @@ from slotsmith.model.resources import Resources
 from slotsmith.model.task import ANYWHERE, TaskClass
 
 Row = Mapping[str, Any]
+
+_DEMAND: Final = ("tasks", "groups", "desired_new")
+_CIRCUMSTANCES: Final = ("in_flight", "draining", "strays", "kept", "launch_failures", "join_failures", "blind")
 
 
 def view_change(before: View | None, after: View, policy: Policy) -> dict[str, Any]:
@@ -35,11 +38,8 @@ def view_change(before: View | None, after: View, policy: Policy) -> dict[str, A
     if before.info is not after.info:
         was, now = _demand(before), _demand(after)
         row |= {key: now[key] for key in now if now[key] != was[key]}
-    if before.in_flight != after.in_flight:
-        row["in_flight"] = _in_flight(after)
-    if before.draining != after.draining:
-        row["draining"] = sorted(after.draining)
-    return row
+    was, now = _circumstances(before), _circumstances(after)
+    return row | {key: now[key] for key in now if now[key] != was[key]}
 
 
 def fold(pool: str, rows: Iterable[tuple[float, Row]]) -> dict[str, Any]:
@@ -65,13 +65,14 @@ def fold(pool: str, rows: Iterable[tuple[float, Row]]) -> dict[str, Any]:
 
 
 def _tick(at: float, instances: dict[str, Any], agents: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-    demand = {key: state[key] for key in ("tasks", "groups", "desired_new") if state.get(key) is not None}
     return {
         "at": at,
         "instances": list(instances.values()),
-        "scaling_info": {"agents": list(agents.values()), **demand},
-        "in_flight": state.get("in_flight", []),
-        "draining": state.get("draining", []),
+        "scaling_info": {
+            "agents": list(agents.values()),
+            **{key: state[key] for key in _DEMAND if state.get(key) is not None},
+        },
+        **{key: state[key] for key in _CIRCUMSTANCES if key in state},
     }
 
 
@@ -95,8 +96,7 @@ def _all(view: View) -> dict[str, Any]:
         "instances": [_instance(instance) for instance in view.fleet.instances],
         "agents": [_agent(agent) for agent in view.info.agents],
         **_demand(view),
-        "in_flight": _in_flight(view),
-        "draining": sorted(view.draining),
+        **_circumstances(view),
     }
 
 
@@ -149,5 +149,13 @@ def _task(kind: TaskClass) -> dict[str, Any]:
     return told | ({"constraints": wants} if wants else {})
 
 
-def _in_flight(view: View) -> list[dict[str, Any]]:
-    return [{"token": launch.token, "count": launch.count, "at": launch.asked_at} for launch in view.in_flight]
+def _circumstances(view: View) -> dict[str, Any]:
+    return {
+        "in_flight": [{"token": i.token, "count": i.count, "at": i.asked_at} for i in view.in_flight],
+        "draining": sorted(view.draining),
+        "strays": sorted(view.strays),
+        "kept": sorted(view.kept),
+        "launch_failures": asdict(view.launch_failures),
+        "join_failures": asdict(view.join_failures),
+        "blind": view.blind,
+    }

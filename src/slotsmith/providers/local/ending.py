@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import signal
 from collections.abc import Mapping, Sequence
 
@@ -108,14 +110,20 @@ class Endings:
                 send_signal_to_all(_addressees(target, members, number), number)
         elif target.watch is not None and target.watch.alive:
             # Its record names a process that does not carry its token, or that may not be looked into.
-            raise PermissionError(f"process {target.watch.pid} cannot be proved to be its own")
+            raise OSError(errno.EPERM, f"process {target.watch.pid} cannot be proved to be its own")
         else:
             self._records.bury(target.instance.id)
 
 
 def _addressees(target: Seen, members: Sequence[Identity], number: int) -> Sequence[Identity]:
     """A live supervisor passes SIGTERM on to its group at one instant, so that no member can fork in between."""
-    if number == signal.SIGTERM:
-        supervisor = [member for member in members if member.pid == target.group]
-        return supervisor or members
-    return members
+    if number != signal.SIGTERM or all(member.pid != target.group for member in members):
+        return members
+    return [member for member in members if member.pid == target.group or _group_of(member) != target.group]
+
+
+def _group_of(process: Identity) -> int:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -114,10 +115,10 @@ class LocalProvider:
             except Exception as error:  # noqa: BLE001 - whatever went wrong once, terminations must be followed up
                 self._log.warning("looking after the instances failed", error=repr(error))
                 wait = _LATEST_LOOK
-            try:
-                await asyncio.wait_for(self._stirred.wait(), wait)
-            except TimeoutError:
-                continue
+            # Not asyncio.wait_for: in Python 3.11 it may swallow the cancellation by `close`.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._stirred.wait()
 
     async def _round(self) -> float:
         """Look, carry on what is to be carried on, tell of changes. Returns after how many seconds to look again."""

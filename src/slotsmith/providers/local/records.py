@@ -261,6 +261,7 @@ class Records:
 
     def _move(self, instance_id: str) -> None:
         directory = self.directory(instance_id)
+        self._gone.mkdir(mode=0o700, exist_ok=True)
         try:
             os.utime(directory)
             directory.rename(self.grave(instance_id))

@@ -164,6 +164,8 @@ def supervise(directory: str, boot_time: float, grace: float, command: list[byte
 def main() -> None:
     """Claim and supervise; the first answer line tells the launcher how the claim went."""
     directory, grave = sys.argv[1:]
+    # Whatever else the provisioner has open is not to be kept open for as long as an agent lives.
+    os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), 65536))
     content = b"".join(iter(lambda: os.read(0, 65536), b""))
     record, boot_time, grace, *command = content.split(b"\0")
     os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .tally import Place, Tally
 
+_TAKES_TASKS = (Status.running, Status.init)  # a worker that has just joined is running within milliseconds
 _TOLERANCE = 1e-9  # ten tasks of 0.1 fit in 1
 
 
@@ -36,7 +37,7 @@ def report(scheduler: Scheduler, tally: Tally, arriving: set[Any]) -> dict[str, 
             [
                 str(worker.name),
                 not (worker.processing or worker.actors or worker in arriving),
-                worker.status != Status.running,
+                worker.status not in _TAKES_TASKS,
                 worker.nthreads,
                 worker.memory_limit,
                 amounts(worker.resources),

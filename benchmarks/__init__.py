@@ -1,0 +1,1 @@
+"""Speed and quality in numbers: `python -m benchmarks [name…]`. Each module but the harness is one subject."""
