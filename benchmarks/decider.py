@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import random
 import tracemalloc
+from collections.abc import Sequence
+from functools import partial
+from statistics import median
 
-from benchmarks.harness import Row, Table, cpu_ms
-
+from benchmarks.harness import Table, cpu_ms, figure
 from slotsmith.core.decider import View, decide
 from slotsmith.core.fleet import EMPTY_FLEET, Fleet, observe
 from slotsmith.model.agent import Agent
@@ -55,19 +57,32 @@ def one_pass(fleet: Fleet, now_seen: Seen, policy: Policy, now: float) -> tuple[
 
 
 def measure(size: int, *, fresh: bool, rounds: int) -> float:
-    """Median CPU milliseconds of a pass."""
+    """CPU milliseconds of a pass: the median of several runs of `rounds` passes, each on input of its own."""
     chance, now = random.Random(size), START
     policy = Policy(max_instances=2 * size)
     last = seen(size, chance, now)
     fleet, _ = one_pass(EMPTY_FLEET, last, policy, now)
     times = []
-    for _ in range(rounds):
-        now += 5
-        last = seen(size, chance, now) if fresh else few_changed(last, chance)
+    for _ in range(5):
+        inputs = []
+        for _ in range(rounds):
+            last = seen(size, chance, now) if fresh else few_changed(last, chance)
+            inputs.append(last)
+        # What was made before is not looked through by the garbage collector during the measurement.
         gc.collect()
-        spent, (fleet, _) = cpu_ms(lambda now=now, last=last, fleet=fleet: one_pass(fleet, last, policy, now))  # type: ignore[misc]
-        times.append(spent)
-    return sorted(times)[len(times) // 2]
+        gc.freeze()
+        spent, fleet = cpu_ms(partial(passes, fleet, inputs, policy, now))
+        gc.unfreeze()
+        now += 5 * rounds
+        times.append(spent / rounds)
+    return median(times)
+
+
+def passes(fleet: Fleet, inputs: Sequence[Seen], policy: Policy, now: float) -> Fleet:
+    """One pass after the other, five seconds apart."""
+    for number, each in enumerate(inputs, start=1):
+        fleet, _ = one_pass(fleet, each, policy, now + 5 * number)
+    return fleet
 
 
 def memory_per_instance(size: int = 20_000) -> float:
@@ -87,13 +102,17 @@ def tables() -> list[Table]:
     """The figures, with the reference's and the targets beside them."""
     reference = {1_000: 0.86, 10_000: 12.6, 100_000: 221.0}
     rows = [
-        Row(f"{size:,} instances, {what}", f"{reference[size]:g} ms", f"{target:g} ms", f"{measured:.2f} ms")
+        figure(
+            f"{size:,} instances, {what}",
+            measure(size, fresh=fresh, rounds=max(3, 50_000 // size)),
+            reference=reference[size],
+            target=target,
+        )
         for what, fresh, targets in (
             ("few changed", False, (0.2, 1.5, 20)),
             ("all fresh and changed", True, (1, 8, 80)),
         )
         for size, target in zip(reference, targets, strict=True)
-        for measured in [measure(size, fresh=fresh, rounds=31 if size < 100_000 else 9)]
     ]
-    rows.append(Row("memory for each tracked instance", "", "1024 B", f"{memory_per_instance():.0f} B"))
+    rows.append(figure("memory for each tracked instance", memory_per_instance(), "B", target=1024))
     return [Table("One pass without I/O (CPU time, median)", rows)]

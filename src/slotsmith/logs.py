@@ -61,10 +61,11 @@ def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
     return event
 
 
+# Tracebacks come without the values of local variables, in both forms: those may be secrets.
 def _renderers(format: Format, stream: TextIO) -> list[structlog.typing.Processor]:  # noqa: A002
     if format == "json":
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    # Tracebacks without the values of local variables: those may be secrets.
+        exceptions = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return [structlog.processors.ExceptionRenderer(exceptions), structlog.processors.JSONRenderer()]
     return [
         structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]

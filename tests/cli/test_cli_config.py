@@ -58,7 +58,7 @@ def test_what_is_shown_is_yaml_with_defaults_and_without_secrets(slotsmith: Comm
     assert list(shown) == ["cluster", "store", "log", "pools"]
     assert (gpu["provider"]["api_key"], gpu["provider"]["passwords"]) == ("********", {"db": "********"})
     assert gpu["provider"]["proxy"] == "http://me:********@p"
-    assert (cpu["provider"]["command"], cpu["max_instances"], cpu["max_idle_agent_period"]) == ("sleep 600", 5, "90s")
+    assert (cpu["provider"]["command"], cpu["max_instances"], cpu["max_idle_agent_period"]) == ("sleep 600", 5, "1m30s")
     assert shown["store"] == {"url": "sqlite:///x.db", "keep": "30d"}
     assert json.loads(slotsmith("config", "show", "--json").out) == shown
 
@@ -73,10 +73,7 @@ def test_connecting_tries_every_pool(slotsmith: CommandLine) -> None:
     slotsmith.config(TEXT)
     said = slotsmith("config", "check", "--connect")
     assert (said.status, said.out) == (2, "")
-    # The provider of these tests is a tuple, which no cloud answers for.
-    assert said.errors == [
-        "slotsmith: slotsmith.yaml: pools[0].provider: AttributeError: 'tuple' object has no attribute 'setup'"
-    ]
+    assert said.errors == ["slotsmith: slotsmith.yaml: pools[0].provider: the credentials have expired"]
 
 
 def test_connecting_to_what_is_there(slotsmith: CommandLine) -> None:

@@ -1,5 +1,7 @@
 """`run`, `down` and `adopt` with real processes as agents."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -7,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -29,6 +31,8 @@ pools:
 class Daemon:
     """`slotsmith run` in a process of its own, and its log."""
 
+    started: ClassVar[list[Daemon]] = []
+
     def __init__(self, slotsmith: CommandLine) -> None:
         self._slotsmith = slotsmith
         self.process = slotsmith.start("run", stdout=subprocess.DEVNULL)
@@ -36,6 +40,7 @@ class Daemon:
         # A log that says nothing more ends with the process, and the test with it.
         self._watchdog = threading.Timer(60, self.process.kill)
         self._watchdog.start()
+        self.started.append(self)
 
     def await_event(self, event: str, **values: object) -> dict[str, Any]:
         """Read the log until it has this event."""
@@ -60,8 +65,12 @@ class Daemon:
 
 
 @pytest.fixture(autouse=True)
-def no_agents_left(slotsmith: CommandLine) -> Iterator[None]:
+def nothing_left(slotsmith: CommandLine) -> Iterator[None]:
     yield
+    while Daemon.started:
+        daemon = Daemon.started.pop()
+        if daemon.process.poll() is None:
+            daemon.stop(signal.SIGKILL)
 
     def none_left() -> bool:
         for process in find_processes(state_dir=slotsmith.directory):
@@ -75,14 +84,9 @@ def no_agents_left(slotsmith: CommandLine) -> Iterator[None]:
 
 
 @pytest.fixture
-def daemon(slotsmith: CommandLine) -> Iterator[Daemon]:
+def daemon(slotsmith: CommandLine) -> Daemon:
     slotsmith.config(CONFIG)
-    started = Daemon(slotsmith)
-    try:
-        yield started
-    finally:
-        if started.process.poll() is None:
-            started.stop(signal.SIGKILL)
+    return Daemon(slotsmith)
 
 
 def summary_of(slotsmith: CommandLine) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Secret, SecretStr, field_validator
 
 from slotsmith.config.plugins import Plugins
-from slotsmith.providers.base import ProviderContext, ProviderPlugin, ProviderSettings
+from slotsmith.model.launch_error import ErrorKind
+from slotsmith.providers.base import ProviderContext, ProviderError, ProviderPlugin, ProviderSettings
 from slotsmith.schedulers.base import SchedulerContext, SchedulerPlugin, SchedulerSettings
 
 
@@ -40,8 +41,18 @@ class QueueSettings(SchedulerSettings):
     address: str = "amqp://localhost"
 
 
+class Cloud:
+    """As much of a provider as a check of its connection needs; it refuses."""
+
+    async def setup(self) -> None:
+        raise ProviderError(ErrorKind.DENIED, "the credentials have expired")
+
+    async def close(self) -> None:
+        raise RuntimeError("never opened")
+
+
 def create(settings: Any, context: ProviderContext | SchedulerContext) -> Any:
-    return settings, context
+    return Cloud()
 
 
 cloud = ProviderPlugin(CloudSettings, create)

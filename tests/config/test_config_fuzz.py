@@ -95,13 +95,13 @@ def written(value: Any) -> str:
     return stream.getvalue()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(VALUES)
 def test_any_values(value: Any) -> None:
     answer(written(value))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.sampled_from(["", "pools", "provider", "scheduler", "disk"]), max_size=3),
     st.dictionaries(KEYS, VALUES, max_size=3),
@@ -118,7 +118,7 @@ def test_a_good_file_with_some_keys_changed(places: list[str], changed: dict[str
         assert all(each.max_idle_agent_period > 0 for each in config.pools)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 12), MARKS), max_size=8))
 def test_a_good_file_with_characters_changed(edits: list[tuple[int, int, str]]) -> None:
     text = written(GOOD)
@@ -127,7 +127,7 @@ def test_a_good_file_with_characters_changed(edits: list[tuple[int, int, str]]) 
     answer(text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(MARKS | st.text(max_size=4), max_size=30))
 def test_any_text(parts: list[str]) -> None:
     answer("".join(parts))

@@ -1,22 +1,23 @@
 """`kill -9` of whoever launches, at any moment: one token never has two processes of one instance."""
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from providers.local_world import LocalWorld, all_gone, launch
-from waiting import until, wait_until
 
+from providers.local_world import LocalWorld, all_gone, launch
 from slotsmith.model.instance import InstanceState
 from slotsmith.providers.local import find_processes
+from waiting import until, wait_until
 
 COUNT = 3
 # Every start of an agent leaves a line, so that a second one is seen even when it has ended meanwhile.
@@ -30,16 +31,19 @@ class _Crashes:
         self.starts.touch()
         self.command = AGENT.format(starts=self.starts)
 
-    def launcher(self, token: str, *, before: Callable[[], None] = lambda: None) -> int:
-        """Start a process that launches, and then waits to be killed; returns its pid."""
+    def launcher(self, token: str, *, die_before: int | None = None) -> int:
+        """Start a process that launches; returns its pid. It waits to be killed, or dies before its n-th step."""
         child = os.fork()
         if child:
             return child
         try:
             provider = self.world.provider(self.command)
-            before()
+            if die_before:
+                _die_before(die_before)
             asyncio.run(launch(provider, token, COUNT))
-            signal.pause()
+            if not die_before:
+                signal.pause()
+            os._exit(0)
         finally:
             os._exit(1)
 
@@ -104,21 +108,56 @@ def test_a_launcher_killed_at_any_moment_many_times(crashes: _Crashes) -> None:
 
 
 def test_a_launcher_killed_before_each_of_its_steps(crashes: _Crashes) -> None:
-    """Before every file operation and every start of a process that it does on its own, one after the other."""
-    step = 0
-    while True:
+    """One after the other, until it gets through."""
+    step = status = 0
+    while not step or os.WIFSIGNALED(status):
         step += 1
-        token = f"step-{step}"
-        read, write = os.pipe()
-        child = crashes.launcher(token, before=lambda step=step: _die_before(step, crashes, write))  # type: ignore[misc]
-        os.close(write)
-        # Either it has died before its step, or it has told that it got through without one.
-        got_through = wait_until(lambda: _ended(child) or crashes_done(crashes, token), what="an end of the launcher")
-        os.close(read)
-        if got_through == "done":
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        crashes.relaunch(token)
-        if got_through == "done":
-            break
-    assert step > 10
+        child = crashes.launcher(f"step-{step}", die_before=step)
+        status = os.waitpid(child, 0)[1]
+        crashes.relaunch(f"step-{step}")
+    assert os.waitstatus_to_exitcode(status) == 0
+    # At least a directory and a process for each instance.
+    assert step > 2 * COUNT
+
+
+def _die_before(step: int) -> None:
+    """Kill this process just before its n-th opened file, made directory or other audited call of the system."""
+    steps = itertools.count(1)
+
+    def hook(event: str, _: tuple[Any, ...]) -> None:
+        if (event == "open" or event.startswith("os.")) and next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def test_supervisors_killed_at_any_moment_start_no_agent_twice(crashes: _Crashes) -> None:
+    """What was killed is stopped or goes on without its supervisor; none of it is started again, and all of it ends."""
+
+    async def check() -> None:
+        chance = random.Random(1)
+        provider = crashes.world.provider(crashes.command)
+        await provider.setup()
+        launched: list[str] = []
+        for number in range(12):
+            attempt = asyncio.ensure_future(launch(provider, f"token-{number}", COUNT))
+            await asyncio.sleep(chance.uniform(0, 0.05))
+            for process in find_processes(state_dir=crashes.world.directory):
+                if process.token == f"token-{number}" and chance.random() < 0.5:
+                    with suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGKILL)
+            ids = await attempt
+            assert await launch(provider, f"token-{number}", COUNT) == ids
+            assert len(set(ids)) == COUNT
+            launched.extend(ids)
+        listed = {instance.id: instance for instance in await provider.list_instances()}
+        assert sorted(listed) == sorted(launched)
+        for process in find_processes(state_dir=crashes.world.directory):
+            assert listed[process.instance_id].token == process.token
+        assert await provider.terminate(launched) == {}
+        await all_gone(provider)
+        assert crashes.world.pids() == []
+        await provider.close()
+
+    asyncio.run(check())
+    crashes.check_starts()

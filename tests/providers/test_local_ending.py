@@ -235,9 +235,10 @@ def test_a_record_that_names_a_strangers_pid_hits_nobody(
         if start == "wrong":
             await all_gone(provider)
         else:
-            failures = await provider.terminate([instance_id])
+            failures = await until(lambda: provider.terminate([instance_id]), what="a failure")
             assert failures[instance_id].kind is ErrorKind.DENIED
             assert "cannot be proved to be its own" in str(failures[instance_id])
+            assert (await only(provider)).state is TERMINATING
         await provider.close()
 
     asyncio.run(check())

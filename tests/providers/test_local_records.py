@@ -1,21 +1,23 @@
 """What is on disk: damaged, old, and too much of it."""
 
 import asyncio
-import json
+import errno
 import os
 from pathlib import Path
 
 import psutil
 import pytest
 import structlog
-from providers.local_world import LocalWorld, all_gone, in_state, launch
-from waiting import until
 
+from providers.local_world import LocalWorld, all_gone, in_state, launch
 from slotsmith.model.instance import InstanceState
+from slotsmith.model.launch_error import ErrorKind
+from slotsmith.providers.base import ProviderError
 from slotsmith.providers.local import find_processes
 from slotsmith.providers.local.records import Records
+from waiting import until
 
-UNKNOWN, RUNNING = InstanceState.UNKNOWN, InstanceState.RUNNING
+UNKNOWN, STARTING, RUNNING = InstanceState.UNKNOWN, InstanceState.STARTING, InstanceState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_a_damaged_record_is_state_unknown_and_hides_no_other(world: LocalWorld,
             await provider.list_instances()
         assert (listed[bad].state, listed[bad].token) == (UNKNOWN, "")
         assert listed[bad].detail.startswith("its record cannot be read: ")
-        assert listed[good].state is RUNNING
+        assert listed[good].state in (STARTING, RUNNING)
         assert [entry["instance"] for entry in logs if entry["log_level"] == "warning"] == [bad]
         # Its processes are found by their environment.
         assert await provider.terminate([bad]) == {}
@@ -57,7 +59,9 @@ def test_a_record_of_another_instance_is_not_believed(world: LocalWorld) -> None
         (live / one / "claim").write_bytes((live / two / "claim").read_bytes())
         provider = world.provider()
         states = {instance.id: instance.state for instance in await provider.list_instances()}
-        assert states == {one: UNKNOWN, two: RUNNING}
+        assert states.pop(one) is UNKNOWN
+        assert set(states) == {two}
+        assert states[two] is not UNKNOWN
         await provider.close()
 
     asyncio.run(check())
@@ -65,7 +69,11 @@ def test_a_record_of_another_instance_is_not_believed(world: LocalWorld) -> None
 
 @pytest.mark.parametrize(
     ("content", "detail"),
-    [(b"{", "its exit status cannot be read"), (b"[1]", "its exit status cannot be read"), (b'{"status": 0}', "exited with status 0")],
+    [
+        (b"{", "its exit status cannot be read"),
+        (b"[1]", "its exit status cannot be read"),
+        (b'{"status": 0}', "exited with status 0"),
+    ],
 )
 def test_a_damaged_exit_status_still_means_an_end(world: LocalWorld, content: bytes, detail: str) -> None:
     async def check() -> None:
@@ -183,8 +191,6 @@ def test_find_processes_tells_what_runs_where(world: LocalWorld, tmp_path: Path)
 
 
 def test_a_listing_that_cannot_be_read_is_an_error_of_the_provider(world: LocalWorld) -> None:
-    from slotsmith.providers.base import ProviderError
-
     async def check() -> None:
         provider = world.provider()
         world.pool_directory().mkdir(parents=True)
@@ -198,10 +204,6 @@ def test_a_listing_that_cannot_be_read_is_an_error_of_the_provider(world: LocalW
 
 def test_a_full_disk_is_a_trouble_that_may_pass(world: LocalWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A launch that could not be put on record is repeated with the same token, and then works."""
-    import errno
-
-    from slotsmith.model.launch_error import ErrorKind
-    from slotsmith.providers.base import ProviderError
 
     async def check() -> None:
         provider = world.provider()
@@ -221,7 +223,6 @@ def test_a_full_disk_is_a_trouble_that_may_pass(world: LocalWorld, monkeypatch: 
         ids = await launch(provider, "token", 3)
         assert len(ids) == 3
         assert sorted(instance.id for instance in await provider.list_instances()) == sorted(ids)
-        assert json.loads((world.pool_directory() / "live" / ids[1] / "claim").read_text().splitlines()[0])["token"] == "token"
         await provider.close()
 
     asyncio.run(check())

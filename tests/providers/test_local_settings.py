@@ -34,7 +34,7 @@ def test_capacity_and_durations_are_read() -> None:
 def test_values_are_filled_into_each_word() -> None:
     settings = _settings(
         "agent --name={instance_id} '{pool} of {cluster}' {slots}/{cpus}/{mem_gib} "
-        '''sh -c 'echo ${{HOME}} {{"a": 1}}' ''',
+        """sh -c 'echo ${{HOME}} {{"a": 1}}' """,
         slots=2,
         cpus=1.5,
         mem_gib=4_000_000,

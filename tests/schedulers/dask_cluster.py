@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -61,6 +62,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def starts_in(directory: Path) -> Counter[int]:
+    """How often each task `dask_tasks.noted(directory, number, ...)` was started."""
+    return Counter(int(line) for path in directory.glob("starts-*") for line in path.read_text().split())
 
 
 class DaskProcesses:
@@ -112,8 +118,16 @@ class DaskProcesses:
 class DaskCluster:
     """A scheduler at `address`, and workers by name; all of them are killed when it is closed."""
 
-    def __init__(self, processes: DaskProcesses, directory: Path, *, config: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        processes: DaskProcesses,
+        directory: Path,
+        *,
+        config: dict[str, Any] | None = None,
+        scheme: str = "tcp",
+    ) -> None:
         self.directory = directory
+        self.scheme = scheme
         self.port = free_port()
         self.workers: dict[str, int] = {}
         self._processes = processes
@@ -122,7 +136,7 @@ class DaskCluster:
 
     @property
     def address(self) -> str:
-        return f"tcp://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self.start_scheduler()
@@ -137,7 +151,10 @@ class DaskCluster:
         """Start it, and wait until it listens. After `kill_scheduler`: a new one at the same address."""
         self._scheduler = self._processes.start(
             "scheduler",
-            ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--dashboard-address", "127.0.0.1:0"],
+            [
+                *("--host", f"{self.scheme}://127.0.0.1", "--port", str(self.port)),
+                *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
+            ],
             self._config,
             self.directory / "scheduler.log",
         )
@@ -200,6 +217,8 @@ class DaskCluster:
             await connector.close()
 
     def _listens(self) -> bool:
+        assert self._scheduler is not None
+        assert self._processes.exit_status(self._scheduler) is None, self.log()
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from typing import Any
 
 sys.modules["slotsmith"] = None  # type: ignore[assignment]  # where Dask runs, slotsmith is not installed
@@ -38,6 +39,8 @@ def start(role: str, arguments: list[str], config: dict[str, Any], log: str) -> 
         status = 0
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:  # noqa: BLE001 - it is printed, and would be lost in `_exit`
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

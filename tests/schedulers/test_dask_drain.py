@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from schedulers import dask_tasks
-from schedulers.dask_cluster import Connector, DaskCluster, in_loop
+from schedulers.dask_cluster import Connector, DaskCluster, in_loop, starts_in
 from slotsmith.schedulers.base import DrainAnswer, DrainOutcome
 from waiting import until
 
@@ -19,11 +19,6 @@ RELEASED, WAITING, REFUSED = DrainOutcome.RELEASED, DrainOutcome.WAITING, DrainO
 
 def open_gate(path: str) -> None:
     Path(path).touch()
-
-
-def starts_in(directory: Path) -> Counter[str]:
-    """How often each task `noted(directory, ...)` was started."""
-    return Counter(line for path in directory.glob("starts-*") for line in path.read_text().split())
 
 
 async def started(gate: str, *values: object) -> None:

@@ -66,7 +66,7 @@ def _expected(error: ErrorDetails) -> tuple[str, bool]:
     kind, context = error["type"], error.get("ctx", {})
     if kind in ("value_error", "assertion_error"):
         text = str(context.get("error", error["msg"]))
-        return text, "got" in text
+        return text, " got " in text
     if kind in _BOUNDS:
         word, name = _BOUNDS[kind]
         return f"expected {word} {context[name]:.15g}", False

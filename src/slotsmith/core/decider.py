@@ -82,18 +82,19 @@ class Conditions:
 def conditions(view: View, policy: Policy, now: float) -> Conditions:
     """Sort every listed instance into its condition at `now`."""
     fleet = view.fleet
-    ours = ~fleet.mask(view.draining | view.strays)
+    ours = ~fleet.mask(view.draining | view.strays) if view.draining or view.strays else np.True_
     counted = fleet.counted & ours
     pending = fleet.is_in(InstanceState.PENDING_REQUEST) & ours
     awaited = counted & ~pending & (fleet.agent == NO_AGENT)
     starting_ends = fleet.launched_at + policy.max_agent_starting_period
     # First seen when its starting period was over already: whether it ever joined is not known, so it gets the
     # disconnect period, from when we first saw it, like one that did.
-    found_late = ~fleet.joined & (fleet.first_seen >= starting_ends)
-    heard = np.full(len(fleet), not view.blind)
-    disconnected = awaited & (fleet.joined | found_late) & heard
-    disconnected_since = np.where(fleet.joined, fleet.missing_since, fleet.first_seen)
-    starting = awaited & ~fleet.joined & ~found_late & (starting_ends > now)
+    joined = fleet.joined
+    found_late = ~joined & (fleet.first_seen >= starting_ends)
+    heard = np.bool_(not view.blind)
+    disconnected = awaited & (joined | found_late) & heard
+    disconnected_since = np.where(joined, fleet.missing_since, fleet.first_seen)
+    starting = awaited & ~joined & ~found_late & (starting_ends > now)
     never_joined = awaited & ~disconnected & ~starting & heard
     idle = counted & np.isfinite(fleet.idle_since)
     long_idle = idle & (now > fleet.idle_since + policy.max_idle_agent_period)
@@ -363,8 +364,8 @@ def _next_deadline(view: View, found: Conditions, policy: Policy, now: float) ->
     fleet = view.fleet
     first_wait = found.recently_launched & ~found.pending
     times = [
-        *_earliest(fleet.idle_since, found.idle, policy.max_idle_agent_period, now),
-        *_earliest(fleet.idle_since, found.idle, _KEPT_IDLE_PERIODS * policy.max_idle_agent_period, now),
+        *_earliest(fleet.idle_since, found.idle & ~found.long_idle, policy.max_idle_agent_period, now),
+        *_earliest(fleet.idle_since, found.long_idle, _KEPT_IDLE_PERIODS * policy.max_idle_agent_period, now),
         *_earliest(found.disconnected_since, found.disconnected, policy.max_agent_disconnect_period, now),
         *_earliest(fleet.launched_at, first_wait, policy.max_agent_starting_period, now),
         *(time for time in (view.launch_failures.next_attempt_at, view.join_failures.retry_at) if time > now),
@@ -373,6 +374,9 @@ def _next_deadline(view: View, found: Conditions, policy: Policy, now: float) ->
 
 
 def _earliest(since: Floats, mask: Mask, period: float, now: float) -> list[float]:
-    ends = since[mask] + period
+    running = since[mask]
+    if not running.size:
+        return []
+    ends = running + period
     ends = ends[ends >= now]
     return [float(ends.min())] if ends.size else []

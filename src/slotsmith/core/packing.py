@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import floor, frexp
 from typing import Final, NamedTuple
 
@@ -81,14 +82,14 @@ def _scale(largest: float) -> float:
     return float(f"1e{_DIGITS - exponent * 30103 // 100000}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Need:
     """What is placed at a time: a part of one agent, or (`whole`) an agent with exactly so many slots to itself."""
 
     amounts: Vector
     whole: bool = False
 
-    @property
+    @cached_property
     def asked(self) -> list[tuple[int, int]]:
         """The dimensions in which something is asked, each with its amount. There is at least one."""
         return [(index, amount) for index, amount in enumerate(self.amounts) if amount]
@@ -211,6 +212,8 @@ class Packing:
             if not count:
                 break
             rows, times = self._fitting(need, count, kinds, begin, min(begin + _BLOCK, stop))
+            if not len(rows):
+                continue
             held = np.cumsum(times * self._table[self._agents, rows])
             filled = int(np.searchsorted(held, count, side="right"))
             if filled:

@@ -50,6 +50,8 @@ GATHER: Final = 0.001
 """Seconds for which a pass waits for more of the same: several pushes are one pass."""
 HEARTBEAT: Final = 5.0
 """Seconds between two signs of life in the store, at most."""
+SUMMARY_PERIOD: Final = 0.5
+"""Seconds between two summaries, when there has been a pass in between."""
 _SLOWEST_SETUP_RETRY: Final = 30.0
 _STORE_RETRY: Final = 1.0
 
@@ -235,7 +237,13 @@ class Provisioner:
             return
         tasks = [
             asyncio.create_task(work)
-            for work in (self._listings.run(), self._views.run(), self._loop(), self._terminate_forever())
+            for work in (
+                self._listings.run(),
+                self._views.run(),
+                self._loop(),
+                self._terminate_forever(),
+                self._summarize_forever(),
+            )
         ]
         stopped = asyncio.create_task(self._stopping.wait())
         try:
@@ -370,7 +378,6 @@ class Provisioner:
                 continue
             try:
                 await self._pass()
-                await self._summarize()
             except StoreError as error:
                 # Nothing was launched that is not on record; what was seen is still pending.
                 self._recorder.failed(error)
@@ -389,9 +396,20 @@ class Provisioner:
         await self._clock.sleep(GATHER)
         self._woken.clear()
 
+    async def _summarize_forever(self) -> None:
+        """Keep `status`, `explain` and the sign of life current, beside the passes and never in their way."""
+        told: Decision | None = None
+        while True:
+            await self._clock.sleep(SUMMARY_PERIOD)
+            if self._last is not told:
+                told = self._last
+                try:
+                    await self._summarize()
+                except StoreError as error:
+                    self._recorder.failed(error)
+
     async def _summarize(self) -> None:
-        """Keep `status`, `explain` and the heartbeat current; after the pass, so never in the way of a launch."""
-        if self._last is None or not self._recorder.summary_is_due:
+        if self._last is None:
             return
         books = self._require_books()
         view = books.view(self._require_offering(), self.scaling_info, blind=self._blind, now=self._last.at)
@@ -443,7 +461,11 @@ class Provisioner:
         for action in self._actions:
             action.cancel()
         await asyncio.gather(*self._actions, return_exceptions=True)
-        await self._recorder.try_to_save()
+        try:
+            await self._recorder.save()
+            await self._summarize()
+        except StoreError as error:
+            self._recorder.failed(error)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guard(work))

@@ -18,9 +18,6 @@ from slotsmith.model.policy import Policy
 from slotsmith.provisioner.books import Books
 from slotsmith.store.base import Changes, Store, StoreError, StoreRunner
 
-SUMMARY_PERIOD: Final = 0.5
-"""Seconds between two summaries, at least; writing one is also the pool's sign of life."""
-
 COMPLETE_PERIOD: Final = 3600.0
 """Seconds between two complete records of the view; those between them say what differs."""
 
@@ -50,7 +47,6 @@ class Recorder:
         self._told: object = None
         self._recorded: View | None = None
         self._complete_at = -math.inf
-        self._summarized_at = -math.inf
 
     async def decided(self, view: View, decision: Decision, intents: Sequence[LaunchIntent]) -> bool:
         """Write a decision with its intents and all that is pending; whether it says anything new.
@@ -79,22 +75,9 @@ class Recorder:
         if self._books.pending:
             await self._write()
 
-    async def try_to_save(self) -> bool:
-        """`save`, with the failure told instead of raised; whether it worked."""
-        try:
-            await self.save()
-        except StoreError as error:
-            self.failed(error)
-            return False
-        return True
-
-    @property
-    def summary_is_due(self) -> bool:
-        return self._clock.now() >= self._summarized_at + SUMMARY_PERIOD
-
     async def summarize(self, summary: Mapping[str, Any]) -> None:
-        """Write what `status` and `explain` show."""
-        self._summarized_at = now = self._clock.now()
+        """Write what `status` and `explain` show; it is also the pool's sign of life."""
+        now = self._clock.now()
         await self._run_store(lambda: self._store.commit(Changes(self._pool, now, summary=summary)))
 
     def failed(self, error: StoreError) -> None:

@@ -36,6 +36,7 @@ class Endings:
         self._clock = clock
         self._log = log
         self._asked_at: dict[str, float] = {}
+        self._told: dict[str, str] = {}
 
     def knows(self, seen: Seen) -> bool:
         """Whether this instance is being followed up, or need not be."""
@@ -66,6 +67,7 @@ class Endings:
         """Carry on with all that shall end, out of a complete listing; returns whether that has changed it."""
         seen = {one.instance.id: one for one in listing}
         self._asked_at = {instance_id: at for instance_id, at in self._asked_at.items() if instance_id in seen}
+        self._told = {instance_id: error for instance_id, error in self._told.items() if instance_id in seen}
         signals: dict[str, int] = {}
         for instance_id, one in seen.items():
             if one.instance.state is InstanceState.TERMINATING or instance_id in self._asked_at:
@@ -75,7 +77,9 @@ class Endings:
                     signals[instance_id] = number
         failures = await self._send(seen, signals)
         for instance_id, error in failures.items():
-            self._log.warning("instance cannot be terminated", instance=instance_id, error=str(error))
+            if self._told.get(instance_id) != str(error):
+                self._told[instance_id] = str(error)
+                self._log.warning("instance cannot be terminated", instance=instance_id, error=str(error))
         return any(not self._records.directory(instance_id).exists() for instance_id in signals)
 
     def _signal_for(self, seen: Seen) -> int:
@@ -108,11 +112,12 @@ class Endings:
         if members:
             if number != _NO_SIGNAL:
                 send_signal_to_all(_addressees(target, members, number), number)
-        elif target.watch is not None and target.watch.alive:
-            # Its record names a process that does not carry its token, or that may not be looked into.
-            raise OSError(errno.EPERM, f"process {target.watch.pid} cannot be proved to be its own")
-        else:
+        elif target.watch is None or not target.watch.alive:
             self._records.bury(target.instance.id)
+        elif number == signal.SIGKILL:
+            # It has had its time, so it is not just dying (then too it has no environment any more): its record names
+            # a process that does not carry its token, or that may not be looked into.
+            raise OSError(errno.EPERM, f"process {target.watch.pid} cannot be proved to be its own")
 
 
 def _addressees(target: Seen, members: Sequence[Identity], number: int) -> Sequence[Identity]:

@@ -275,8 +275,6 @@ class Records:
 
     def tidy(self, before: float) -> None:
         """Forget what went before a time (epoch seconds), and keep the agents' output within bounds."""
-        if not (self._live.is_dir() and self._gone.is_dir()):
-            return
         for grave in _older(self._gone, before):
             shutil.rmtree(grave, ignore_errors=True)
         for directory in _older(self._live, before):
@@ -285,7 +283,7 @@ class Records:
                     self.bury_unstarted(directory.name)
                 except BlockingIOError:
                     continue
-        for directory in self._live.iterdir():
+        for directory in _entries(self._live):
             _cut_log(directory / LOG_FILE, _LOG_LIMIT)
 
 
@@ -314,8 +312,12 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def _entries(directory: Path) -> list[Path]:
+    return list(directory.iterdir()) if directory.is_dir() else []
+
+
 def _older(directory: Path, before: float) -> Iterator[Path]:
-    for path in directory.iterdir():
+    for path in _entries(directory):
         try:
             if path.stat().st_mtime < before:
                 yield path

@@ -61,7 +61,8 @@ class Connection:
                 self._comm = await core.connect(
                     settings.address, timeout=0.9 * settings.connect_timeout, deserialize=False, **arguments
                 )
-        except (OSError, TimeoutError, ValueError) as error:
+        except Exception as error:
+            # Whatever it is that listens there may say anything, which can be misread in as many ways.
             raise SchedulerError(f"cannot reach the Dask scheduler at {settings.address}: {_root(error)}") from error
         await self._exchange(
             "register_scheduler_plugin",
