@@ -22,6 +22,9 @@ STOPPED, RUNNING, TERMINATING = InstanceState.STOPPED, InstanceState.RUNNING, In
 STUBBORN = """sh -c 'trap "" TERM; while :; do sleep 1; done'"""
 """An agent that ignores SIGTERM, and so do its children."""
 
+DEAF = 'env -i sh -c "trap \\"\\" TERM; exec sleep 600" &'
+"""A child that ignores SIGTERM and has lost its environment."""
+
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
@@ -116,12 +119,12 @@ def test_a_booting_instance_never_starts_its_agent(world: LocalWorld) -> None:
     asyncio.run(check())
 
 
-@pytest.mark.parametrize("daemon", ["sleep 600 &", "setsid sleep 600 &", "env -i sleep 600 &"])
+@pytest.mark.parametrize("daemon", ["sleep 600 &", "setsid sleep 600 &", "env -i sleep 600 &", DEAF])
 def test_what_an_agent_leaves_behind_goes_with_it(world: LocalWorld, daemon: str) -> None:
     """Also when it is in a session of its own; and without its environment it is still known by its group."""
 
     async def check() -> None:
-        provider = world.provider(f"sh -c '{daemon} exec sleep 600'")
+        provider = world.provider(f"sh -c '{daemon} exec sleep 600'", stop_grace="300ms")
         (instance_id,) = await launch(provider, "token")
         await in_state(provider, RUNNING)
         agent = json.loads((world.pool_directory() / "live" / instance_id / "agent").read_bytes())["pid"]

@@ -294,6 +294,7 @@ class Provisioner:
         found = await self.strays()
         self._require_books().adopt()
         await self._recorder.save()
+        await self._summarize(stopped=True)
         return len(found)
 
     async def down(self, *, force: bool = False, progress: Callable[[int], None] = lambda _: None) -> int:
@@ -317,6 +318,7 @@ class Provisioner:
             progress(len(left))
             if not left and not books.in_flight():
                 await self._recorder.save()
+                await self._summarize(stopped=True)
                 return first
             fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if i not in books.terminations)
             books.begin_terminations(Decision(now, terminations=fresh), drain=not force)
@@ -408,14 +410,13 @@ class Provisioner:
                 except StoreError as error:
                     self._recorder.failed(error)
 
-    async def _summarize(self) -> None:
-        if self._last is None:
-            return
-        books = self._require_books()
-        view = books.view(self._require_offering(), self.scaling_info, blind=self._blind, now=self._last.at)
-        await self._recorder.summarize(
-            summarize(view, self.policy, self._last, books.terminations, self.launch_error, self._listings, self._views)
+    async def _summarize(self, *, stopped: bool = False) -> None:
+        books, decision = self._require_books(), self._last or Decision(self._clock.now())
+        view = books.view(self._require_offering(), self.scaling_info, blind=self._blind, now=decision.at)
+        summary = summarize(
+            view, self.policy, decision, books.terminations, self.launch_error, self._listings, self._views
         )
+        await self._recorder.summarize({**summary, "stopped": stopped})
 
     async def _terminate_forever(self) -> None:
         while True:
@@ -463,7 +464,7 @@ class Provisioner:
         await asyncio.gather(*self._actions, return_exceptions=True)
         try:
             await self._recorder.save()
-            await self._summarize()
+            await self._summarize(stopped=True)
         except StoreError as error:
             self._recorder.failed(error)
 

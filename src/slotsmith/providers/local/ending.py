@@ -99,7 +99,7 @@ class Endings:
 
     def _send_all(self, targets: Mapping[str, Seen], signals: Mapping[str, int]) -> dict[str, ProviderError]:
         """Signal the instances' processes; bury those that have none. Looks through all processes: some 5 ms and up."""
-        members = members_of(self._records.path, {instance_id: one.group for instance_id, one in targets.items()})
+        members = self._members(targets)
         failures: dict[str, ProviderError] = {}
         for instance_id, number in signals.items():
             try:
@@ -107,6 +107,13 @@ class Endings:
             except OSError as error:
                 failures[instance_id] = provider_error(error, f"{instance_id} cannot be terminated")
         return failures
+
+    def _members(self, targets: Mapping[str, Seen]) -> dict[str, list[Identity]]:
+        groups = {instance_id: one.group for instance_id, one in targets.items()}
+        members = members_of(self._records.path, groups)
+        # A process that ends during the look may have left a child that was not there at its beginning.
+        empty = {instance_id: group for instance_id, group in groups.items() if not members[instance_id]}
+        return members | members_of(self._records.path, empty) if empty else members
 
     def _send_one(self, target: Seen, members: Sequence[Identity], number: int) -> None:
         if members:

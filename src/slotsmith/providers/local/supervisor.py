@@ -12,7 +12,7 @@ answer goes to standard output: `claimed`, `already`, `held`, or a line that say
 """
 
 # Path objects, contextlib, json and signal would each add some milliseconds to a start that somebody waits for.
-# ruff: noqa: PTH104, PTH106, PTH108, PTH110, PTH116, PTH123, SIM105
+# ruff: noqa: PTH104, PTH106, PTH108, PTH110, PTH116, PTH123, PTH208, SIM105
 import fcntl
 import os
 import sys
@@ -128,9 +128,12 @@ def supervise(directory: str, boot_time: float, grace: float, command: list[byte
     import signal
 
     agent = 0
+    ending = False
 
     def end(number: int, _frame: object) -> None:
         """SIGTERM ends the instance: the whole group is asked, and killed when the grace period is over."""
+        nonlocal ending
+        ending = True
         if not agent:
             write(f"{directory}/{EXIT_FILE}", f'{{"status": {number}}}\n'.encode())
             os._exit(128 + number)
@@ -159,6 +162,25 @@ def supervise(directory: str, boot_time: float, grace: float, command: list[byte
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     status = os.waitpid(agent, 0)[1]
     write(f"{directory}/{EXIT_FILE}", f'{{"status": {status}}}\n'.encode())
+    # What the agent has left in the group has the same grace period, and the timer is still running.
+    while ending and _group_has_others():
+        select.select([], [], [], 0.02)
+
+
+def _group_has_others() -> bool:
+    """Whether anybody but this process lives in its group; False where there is no /proc to tell."""
+    group = os.getpid()
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return False
+    for name in names:
+        try:
+            if name.isdigit() and int(name) != group and os.getpgid(int(name)) == group and start_of(int(name)):
+                return True
+        except ProcessLookupError:
+            continue
+    return False
 
 
 def main() -> None:
