@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,9 @@ class LocalWorld:
 
         def none_left() -> bool:
             for pid in self.pids():
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+                # The group, as its youngest member may not have its environment yet.
+                with suppress(ProcessLookupError):
+                    os.killpg(os.getpgid(pid), signal.SIGKILL)
             return not self.pids()
 
         wait_until(none_left, what="the end of all processes")
@@ -80,7 +79,3 @@ async def all_gone(provider: Provider, *, timeout: float = 10.0) -> None:
         return not await provider.list_instances()
 
     await until(empty, timeout=timeout, what="an empty listing")
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    wait_until(condition, what=what)

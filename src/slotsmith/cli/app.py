@@ -10,6 +10,7 @@ import typer
 from slotsmith import __version__
 from slotsmith.cli.adopt import register as register_adopt
 from slotsmith.cli.config import register as register_config
+from slotsmith.cli.demo import register as register_demo
 from slotsmith.cli.down import register as register_down
 from slotsmith.cli.explain import register as register_explain
 from slotsmith.cli.export import register as register_export
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 
 COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
+    register_demo,
     register_run,
     register_status,
     register_explain,

@@ -119,12 +119,17 @@ class Endings:
         if members:
             if number != _NO_SIGNAL:
                 send_signal_to_all(_addressees(target, members, number), number)
-        elif target.watch is None or not target.watch.alive:
+            return
+        # A process that is just starting its program, or just dying, has no environment: the lock tells of the one,
+        # the known pid of the other, and the next look will find them changed.
+        named = target.watch is not None and target.watch.alive
+        if not named and not self._records.locked(target.instance.id):
             self._records.bury(target.instance.id)
         elif number == signal.SIGKILL:
-            # It has had its time, so it is not just dying (then too it has no environment any more): its record names
-            # a process that does not carry its token, or that may not be looked into.
-            raise OSError(errno.EPERM, f"process {target.watch.pid} cannot be proved to be its own")
+            # It has had its time. Its record names a process that does not carry its token, or somebody holds its lock
+            # who cannot be looked into.
+            who = f"process {target.watch.pid}" if target.watch is not None else "the process that holds its lock"
+            raise OSError(errno.EPERM, f"{who} cannot be proved to be its own")
 
 
 def _addressees(target: Seen, members: Sequence[Identity], number: int) -> Sequence[Identity]:

@@ -204,9 +204,9 @@ class Records:
         if known.agent is not None:
             return None if known.agent.alive else "its supervisor was killed, and its agent has ended"
         # The supervisor may have been killed between the start of the agent and the note of its pid.
-        return None if self._locked(name) else "its supervisor was killed before the agent was started"
+        return None if self.locked(name) else "its supervisor was killed before the agent was started"
 
-    def _locked(self, name: str) -> bool:
+    def locked(self, name: str) -> bool:
         """Whether somebody holds the lock. Only asked once there is a claim: from then on nobody needs the lock."""
         try:
             with (self._live / name / LOCK_FILE).open("rb") as file:
