@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
 import pytest
 
 from provisioner.world import World
+from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Reason
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch import IntentState
 from slotsmith.model.launch_error import ErrorKind
+from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import LaunchRequest, ProviderError
 from slotsmith.schedulers.base import DrainAnswer, DrainOutcome
 from slotsmith.store.base import Changes, StoreError
@@ -373,3 +376,44 @@ async def test_a_push_wakes_the_running_pool_at_once() -> None:
     world.pool.stop()
     await asyncio.wait_for(running, 5)
     assert world.store.summary("p") is not None
+
+
+@run
+async def test_a_drain_is_called_off_when_the_maximum_is_raised_again() -> None:
+    world = World(max_instances=1)
+    for name in ("a", "b"):
+        world.provider.add(name)
+        world.clock.at += 1
+    world.refusing["b"] = DrainAnswer(DrainOutcome.WAITING, "two tasks left")
+    await world.pool.setup()
+    await world.pool.adopt()
+    world.push(busy=["a", "b"])
+    await world.passes(2)
+    assert world.store.load("p").instances[1].termination is not None
+    world.policy = replace(world.policy, max_instances=2)
+    world.pool = world.provisioner()
+    await world.pool.setup()
+    agents = (Agent("a", False), Agent("b", False, draining=True))
+    world.pool.update_scaling_info(ScalingInfo(agents, desired_new=0))
+    await world.passes(3)
+    assert world.undrained == ["b"], "asked once, and not at each pass"
+    assert world.provider.made("terminate") == []
+    assert all(record.termination is None for record in world.store.load("p").instances)
+
+
+@run
+async def test_adopted_instances_are_paid_for_from_their_launch_on() -> None:
+    world = World()
+    world.provider.add("x")
+    await world.pool.setup()
+    world.push()
+    await world.passes(1)
+    assert not world.store.spans("p", 0, 1e12)
+    await world.pool.adopt()
+    world.clock.at += 100
+    world.pool = world.provisioner()
+    await world.pool.setup()
+    world.push(busy=["x"])
+    await world.passes(1)
+    (span,) = world.store.spans("p", 0, 1e12)
+    assert (span.start, span.end) == (1000.0, None)

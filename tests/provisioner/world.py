@@ -1,4 +1,4 @@
-"""A pool whose provider and scheduler do what a test tells them, with a real store in memory and a clock set by hand."""
+"""A pool whose provider and scheduler do what a test tells them, with a real store in memory and a clock by hand."""
 
 from __future__ import annotations
 
@@ -112,6 +112,15 @@ class FakeProvider:
         return [argument for call, argument in self.calls if call == name]
 
 
+class Queue(PushScheduler):
+    """Notes which drains are cancelled."""
+
+    undrained: list[str]
+
+    async def cancel_drain(self, agents: Sequence[str]) -> None:
+        self.undrained.extend(agents)
+
+
 class World:
     """One pool and everything around it."""
 
@@ -121,13 +130,15 @@ class World:
         self.provider = FakeProvider(self.clock)
         self.drains: list[tuple[tuple[str, ...], bool]] = []
         self.refusing: dict[str, DrainAnswer] = {}
+        self.undrained: list[str] = []
         self.ids = 0
         self.policy = Policy(**{"max_instances": 4, **limits})  # type: ignore[arg-type]
         self.pool = self.provisioner()
 
     def provisioner(self) -> Provisioner:
         """A new provisioner on the same store, provider and clock: what a restart gives."""
-        self.scheduler = PushScheduler(SchedulerContext("p", self.clock, lambda: None), self.drain)
+        self.scheduler = Queue(SchedulerContext("p", self.clock, lambda: None), self.drain)
+        self.scheduler.undrained = self.undrained
         return Provisioner(
             "p",
             self.policy,

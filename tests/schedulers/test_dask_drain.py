@@ -154,6 +154,8 @@ async def test_a_task_outside_of_the_threads_and_an_actor_keep_an_agent(cluster:
         cluster.add_worker(name)
     async with cluster.connector() as connector, cluster.client() as client:
         await connector.joined("agent-1", "agent-2")
+        # Dask loses an actor that is submitted before its worker has quite started.
+        assert await client.submit(dask_tasks.square, 2, workers=["agent-2"]) == 4
         outside = client.submit(dask_tasks.held_outside, gate, 1, workers=["agent-1"])
         future = client.submit(dask_tasks.Adder, actor=True, workers=["agent-2"])
         actor = await future

@@ -219,6 +219,8 @@ async def test_agents_are_told_with_their_names(cluster: DaskCluster, tmp_path: 
         agents = await connector.agents()
         assert agents["7"] == Agent("7", True, Resources(0, 1, 0.5), Resources())
         assert agents["agent-b"] == Agent("agent-b", True, Resources(2, 3, 1, (("licence", 1.5),)), Resources())
+        # Dask loses an actor that is submitted before its worker has quite started.
+        assert await client.submit(dask_tasks.square, 2, workers=["agent-b"]) == 4
         future = client.submit(dask_tasks.Adder, actor=True, workers=["agent-b"])
         actor = await future
         await settle(connector, {})

@@ -32,6 +32,8 @@ from slotsmith.store.base import PoolBooks
 # what it is doing, and asking more often would only repeat the answer.
 REFUSAL_HOLDS: Final = 30.0
 
+_PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
+
 
 class Books:
     """The state of one pool between its passes. Times are epoch seconds."""
@@ -81,7 +83,7 @@ class Books:
         self.fleet = after = observe(before, merged, agents, now, asked_at)
         if self._first_listing:
             self._first_listing = False
-            self._paid.end_absent(after.rows, self._heartbeat)
+            self._settle_paid_time()
         rows = changed_rows(before, after)
         gone = [] if after.rows is before.rows else [i for i in before.instances if i.id not in after.rows]
         for row in rows:
@@ -136,7 +138,7 @@ class Books:
         elif instance.state not in LEGAL_TRANSITIONS[old]:
             self._log.warning("instance moved unexpectedly", id=instance.id, before=old, now=instance.state)
         self._move(instance.id, now, old, instance.state, instance.detail)
-        if instance.state in (InstanceState.STARTING, InstanceState.RUNNING):
+        if instance.state in _PAID:
             self._paid.begin(instance, float(self.fleet.launched_at[row]))
         elif instance.state in (InstanceState.STOPPED, InstanceState.TERMINATING):
             self._paid.end(instance.id, now)
@@ -153,6 +155,14 @@ class Books:
         )
         self._paid.end(instance.id, now)
         self.pending.instance(replace(_record(before, before.rows[instance.id], ending), gone_at=now))
+
+    def _settle_paid_time(self) -> None:
+        """At start: end the spans of what is gone, and begin those that are missing (of what was adopted)."""
+        fleet = self.fleet
+        self._paid.end_absent(fleet.rows, self._heartbeat)
+        for row, instance in enumerate(fleet.instances):
+            if instance.state in _PAID and instance.id not in self.strays:
+                self._paid.begin(instance, float(fleet.launched_at[row]))
 
     def _note_seen(self, instance: Instance) -> None:
         if instance.token in self.intents:

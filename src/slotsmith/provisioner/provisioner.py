@@ -224,6 +224,7 @@ class Provisioner:
             self._books,
             self._provider,
             self._scheduler,
+            max_instances=self.policy.max_instances,
             clock=self._clock,
             random=self._random,
             save=self._recorder.save,
@@ -367,7 +368,7 @@ class Provisioner:
     def _act(self, intents: list[LaunchIntent]) -> None:
         for intent in intents:
             self._start(self._launcher.carry_out(intent))
-        if self._require_books().terminations:
+        if self._require_books().terminations or any(agent.draining for agent in self.agents):
             self._termination_due.set()
 
     # Around the pass

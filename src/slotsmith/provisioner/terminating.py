@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import structlog
 
 from slotsmith.clock import Clock, Random
@@ -44,6 +45,7 @@ class Terminator:
         provider: Provider,
         scheduler: Scheduler,
         *,
+        max_instances: int,
         clock: Clock,
         random: Random,
         save: Callable[[], Awaitable[None]],
@@ -53,14 +55,18 @@ class Terminator:
         self._books = books
         self._provider = provider
         self._scheduler = scheduler
+        self._max_instances = max_instances
         self._clock = clock
         self._random = random
         self._save = save
         self._on_answer = on_answer
         self._log = log
+        self._undrained: set[str] = set()
 
     async def step(self) -> float | None:
         """Do what can be done now. Seconds until the next step makes sense; None = when something happens."""
+        self._look_again()
+        await self._cancel_drains()
         await self._drain(when_done=False)
         await self._drain(when_done=True)
         self._look_again()
@@ -111,13 +117,36 @@ class Terminator:
             self._books.put_termination(instance_id, replace(record, error=answer.detail))
 
     def _look_again(self) -> None:
-        """Call off what was begun because an agent was missing, when it is there after all."""
+        """Call off what nothing was done about yet and what no longer has its reason."""
         fleet = self._books.fleet
+        over = int(np.count_nonzero(fleet.counted)) > self._max_instances
         for instance_id, record in list(self._books.terminations.items()):
             row = fleet.rows.get(instance_id)
+            if record.attempts or row is None:
+                continue
             missing = record.reason in (Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED)
-            if missing and record.attempts == 0 and row is not None and fleet.agent[row] != NO_AGENT:
+            if missing and fleet.agent[row] != NO_AGENT:
                 self._books.keep_instance(instance_id, "its agent has joined", self._clock.now())
+            if record.reason is Reason.OVER_MAXIMUM and record.phase is Phase.DRAINING and not over:
+                self._books.keep_instance(instance_id, "the pool is within its maximum again", self._clock.now())
+
+    async def _cancel_drains(self) -> None:
+        """Agents that still drain for a termination that was called off, or forgotten in a crash, go back to work."""
+        fleet = self._books.fleet
+        draining = {
+            agent.name
+            for agent, row in zip(fleet.agents, fleet.agent_rows, strict=True)
+            if agent.draining and row >= 0 and fleet.instances[row].id not in self._books.terminations
+        }
+        asked, self._undrained = self._undrained & draining, draining
+        if not draining - asked:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_DEADLINE):
+                await self._scheduler.cancel_drain(sorted(draining - asked))
+        except Exception as error:  # noqa: BLE001 - they stay without new tasks, and are asked for again
+            self._undrained = asked
+            self._log.warning("cannot cancel drains, trying again", error=describe(error, DRAIN_DEADLINE))
 
     def _due(self, now: float) -> list[str]:
         return [i for i in self._books.terminations if (wait := self._wait(i, now)) is not None and wait <= 0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,12 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-def demo() -> int:
+def demo(
+    address: Annotated[
+        str | None,
+        typer.Option(help="Use the Dask scheduler at this address (tcp://HOST:PORT) instead of starting one."),
+    ] = None,
+) -> int:
     """Run a real Dask computation on agents that are launched for it, and account for every one of them.
 
     Starts a Dask scheduler without workers, submits a few hundred tasks with different needs, and keeps a pool of
@@ -39,7 +44,7 @@ def demo() -> int:
     logs.setup("console", "error")
     with tempfile.TemporaryDirectory(prefix="slotsmith-demo-") as directory:
         try:
-            return asyncio.run(_interruptible(Demo(Path(directory).resolve())))
+            return asyncio.run(_interruptible(Demo(Path(directory).resolve(), address)))
         except asyncio.CancelledError:
             return INTERRUPTED
 

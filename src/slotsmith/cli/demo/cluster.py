@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from slotsmith.cli.errors import CommandError
+from slotsmith.clock import SystemClock
 from slotsmith.providers.local import find_processes
 
 START_DEADLINE = 60.0
@@ -53,6 +54,32 @@ async def dask_scheduler(directory: Path) -> AsyncIterator[str]:
         yield await _address(process, directory / "scheduler.json", log)
     finally:
         await _end(process)
+
+
+@asynccontextmanager
+async def running_scheduler(address: str) -> AsyncIterator[str]:
+    """A Dask scheduler that is somebody else's; its address.
+
+    Raises:
+        CommandError: the address is none, or nothing answers there.
+    """
+    from pydantic import ValidationError
+
+    from slotsmith.schedulers.base import SchedulerContext, SchedulerError
+    from slotsmith.schedulers.dask import plugin
+
+    try:
+        settings = plugin.settings(type="dask", address=address)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise CommandError(f"--address: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+    connector = plugin.create(settings, SchedulerContext("demo", SystemClock(), lambda: None))
+    try:
+        await connector.setup()
+    except SchedulerError as error:
+        raise CommandError(f"--address: {error}") from None
+    finally:
+        await connector.close()
+    yield address
 
 
 async def _address(process: asyncio.subprocess.Process, file: Path, log: Path) -> str:

@@ -9,7 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slotsmith.cli.demo.cluster import dask_scheduler, end_agents, kill_agent, processes_left, worker_command
+from slotsmith.cli.demo.cluster import (
+    dask_scheduler,
+    end_agents,
+    kill_agent,
+    processes_left,
+    running_scheduler,
+    worker_command,
+)
 from slotsmith.cli.demo.show import Outcome, Show
 from slotsmith.cli.demo.work import Piece, count_primes, count_primes_directly, pieces
 from slotsmith.clock import Clock, SystemClock
@@ -49,8 +56,9 @@ pools:
 class Demo:
     """One run in a directory of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, address: str | None = None) -> None:
         self._directory = directory
+        self._address = address
         self._clock: Clock = SystemClock()
         self._began = self._clock.now()
         self._work = pieces(SMALL, LARGE, GANG, WIDTH)
@@ -78,8 +86,10 @@ class Demo:
     async def _with_scheduler(self) -> Outcome:
         from distributed import Client
 
-        self._tell("starting a Dask scheduler with no workers")
-        async with dask_scheduler(self._directory) as address:
+        if self._address is None:
+            self._tell("starting a Dask scheduler with no workers")
+        scheduler = dask_scheduler(self._directory) if self._address is None else running_scheduler(self._address)
+        async with scheduler as address:
             config = self._configuration(address)
             with open_store(config.store.url) as store, Assembly(config, store) as assembly:
                 async with Client(address, asynchronous=True) as client:
