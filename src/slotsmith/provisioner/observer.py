@@ -9,14 +9,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 
 from slotsmith.clock import Clock
+from slotsmith.model.instance import Instance
+from slotsmith.model.launch_error import ErrorKind
+from slotsmith.model.scaling_info import ScalingInfo
+from slotsmith.providers.base import Provider, ProviderError
 from slotsmith.provisioner.faults import describe
+from slotsmith.schedulers.base import Scheduler, TakesViews
 
 T = TypeVar("T")
+
+LIST_DEADLINE: Final = 60.0
+"""Seconds for one listing of the provider."""
+VIEW_DEADLINE: Final = 30.0
+"""Seconds for one read of the scheduler's view."""
 
 # A failing read is repeated after 1, 2, 4 ... seconds, at most this many.
 _SLOWEST_RETRY = 30.0
@@ -104,3 +114,83 @@ class Observer(Generic[T]):
         self.failing_since = self.failing_since or began
         if news:
             self._on_news()
+
+
+class Surroundings:
+    """What a pool sees: its provider's listing and its scheduler's view, each as last read."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        scheduler: Scheduler,
+        *,
+        clock: Clock,
+        on_news: Callable[[], None],
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._provider = provider
+        self._scheduler = scheduler
+        self._clock = clock
+        self._on_news = on_news
+        self._scheduler_is_set_up = False
+        self.listings: Observer[tuple[Instance, ...]] = Observer(
+            "listing the provider",
+            self._list,
+            period=provider.poll_period,
+            deadline=LIST_DEADLINE,
+            clock=clock,
+            on_news=on_news,
+            log=log,
+        )
+        self.views: Observer[ScalingInfo | None] = Observer(
+            "reading the scheduler",
+            self._read,
+            period=scheduler.poll_period,
+            deadline=VIEW_DEADLINE,
+            clock=clock,
+            on_news=on_news,
+            log=log,
+        )
+
+    @property
+    def info(self) -> ScalingInfo | None:
+        """The scheduler's last view; None = it has not said anything yet."""
+        return self.views.latest.value if self.views.latest else None
+
+    @property
+    def blind(self) -> bool:
+        """Whether the scheduler has said nothing yet, or cannot be heard now."""
+        return self.info is None or self.views.error is not None
+
+    def push(self, info: ScalingInfo) -> bool:
+        """Take a view from a scheduler that pushes; False = it equals the last one.
+
+        Raises:
+            TypeError: the scheduler is one that is read.
+        """
+        if not isinstance(self._scheduler, TakesViews):
+            raise TypeError("this pool's scheduler is read by its connector, so nothing can be pushed")
+        if not self._scheduler.push(info):
+            return False
+        self.views.latest = Observation(info, self._clock.now())
+        self._on_news()
+        return True
+
+    async def read_both(self) -> None:
+        """Read both once, now.
+
+        Raises:
+            ProviderError: the instances cannot be listed. A scheduler that cannot be read is only noted.
+        """
+        await asyncio.gather(self.listings.read_once(), self.views.read_once())
+        if self.listings.error is not None:
+            raise ProviderError(ErrorKind.TRANSIENT, f"the instances cannot be listed: {self.listings.error}")
+
+    async def _list(self) -> tuple[Instance, ...]:
+        return tuple(await self._provider.list_instances())
+
+    async def _read(self) -> ScalingInfo | None:
+        if not self._scheduler_is_set_up:
+            await self._scheduler.setup()
+            self._scheduler_is_set_up = True
+        return await self._scheduler.scaling_info()

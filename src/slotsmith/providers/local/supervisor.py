@@ -123,48 +123,56 @@ def _identity(pid: int) -> bytes:
 
 
 def supervise(directory: str, boot_time: float, grace: float, command: list[bytes]) -> None:
-    """Wait for the boot delay, run the agent, and write down how it ended."""
+    """Wait for the boot delay, run the agent, and write down how it ended.
+
+    SIGTERM ends the instance: the whole group is asked to end, and killed when the grace period is over. So the agent
+    ends in time even when no provisioner is there to see to it.
+    """
     import select
     import signal
 
-    agent = 0
-    ending = False
-
-    def end(number: int, _frame: object) -> None:
-        """SIGTERM ends the instance: the whole group is asked, and killed when the grace period is over."""
-        nonlocal ending
-        ending = True
-        if not agent:
-            write(f"{directory}/{EXIT_FILE}", f'{{"status": {number}}}\n'.encode())
-            os._exit(128 + number)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
-        os.killpg(0, signal.SIGTERM)
-        # The agent ends in time even when no provisioner is there to see to it.
-        signal.setitimer(signal.ITIMER_REAL, max(grace, 0.001))
-
+    # Signals are waited for and never handled: one that came just before a wait would be lost to a handler's flag.
+    awaited = {signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    # Ignored, as they may have been inherited, they would not come even to one who waits.
+    for number in awaited:
+        signal.signal(number, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, max(boot_time, 1e-6))
+    if signal.sigwait({signal.SIGTERM, signal.SIGALRM}) == signal.SIGTERM or signal.SIGTERM in signal.sigpending():
+        _write_exit(directory, "status", signal.SIGTERM)
+        return
     # Whatever nohup, a shell's `&` or Python itself has made the provisioner ignore is no business of the agent.
-    clean = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGXFSZ)
-    signal.signal(signal.SIGTERM, end)
-    select.select([], [], [], boot_time)
-    # Between the start of the agent and the note of its pid, the handler would think that there is none.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    clean = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ, *awaited)
     try:
         agent = os.posix_spawn(command[0], command, os.environ, setsigmask=(), setsigdef=clean)
     except OSError as error:
-        write(f"{directory}/{EXIT_FILE}", f'{{"errno": {error.errno}}}\n'.encode())
+        _write_exit(directory, "errno", error.errno or 0)
         return
     try:
         write(f"{directory}/{AGENT_FILE}", _identity(agent))
     except OSError:
         # An agent that is not on record would be starting for ever in every listing.
         os.killpg(0, signal.SIGKILL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    status = os.waitpid(agent, 0)[1]
-    write(f"{directory}/{EXIT_FILE}", f'{{"status": {status}}}\n'.encode())
-    # What the agent has left in the group has the same grace period, and the timer is still running.
+    ending = False
+    while not (ended := os.waitpid(agent, os.WNOHANG))[0]:
+        number = signal.sigwait(awaited)
+        if number == signal.SIGALRM:
+            os.killpg(0, signal.SIGKILL)
+        elif number == signal.SIGTERM and not ending:
+            # It comes back to this process too, and is then the second one.
+            ending = True
+            os.killpg(0, signal.SIGTERM)
+            signal.setitimer(signal.ITIMER_REAL, max(grace, 1e-6))
+    _write_exit(directory, "status", ended[1])
+    # What the agent has left in the group has the same grace period.
     while ending and _group_has_others():
+        if signal.SIGALRM in signal.sigpending():
+            os.killpg(0, signal.SIGKILL)
         select.select([], [], [], 0.02)
+
+
+def _write_exit(directory: str, key: str, value: int) -> None:
+    write(f"{directory}/{EXIT_FILE}", f'{{"{key}": {int(value)}}}\n'.encode())
 
 
 def _group_has_others() -> bool:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from importlib import resources
 
 _PACKAGE = "slotsmith.schedulers.dask.remote"
-_MODULES = ("shapes", "tally", "report", "stealing", "drains", "plugin")  # each imports only those before it
+_MODULES = ("shapes", "tally", "stealing", "claims", "report", "drains", "plugin")  # each imports only those before it
 _PROTOCOL = 4  # every Python that `distributed` supports can read it
 
 

@@ -12,21 +12,19 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from dask.utils import format_bytes
 from distributed.active_memory_manager import ActiveMemoryManagerExtension, RetireWorker
 from distributed.core import Status
 
-from . import stealing
+from . import claims, stealing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distributed.scheduler import Scheduler, TaskState, WorkerState
+    from distributed.scheduler import Scheduler, WorkerState
 
 RELEASED, WAITING, REFUSED = "released", "waiting", "refused"
 
 _RETRY = 2.0  # seconds between attempts to move results, as in `Scheduler.retire_workers`
-_FILL = 0.6  # of the others' memory may be in use after a move: above it a worker writes results to disk
 _STATUS = "worker-status-change"
 _logger = logging.getLogger("distributed.slotsmith")
 
@@ -67,19 +65,20 @@ class Drains:
         """Let go of the scheduler. The workers stay out of service; returns them for a successor."""
         self._scheduler.stream_handlers[_STATUS] = self._on_status
         for move in list(self._moves.values()):
-            self._finish(move, WAITING, "the scheduler is taking over a new version")
-        if self._mover is not None:
-            self._mover.cancel()
+            self._finish(move, WAITING, "another version of the plugin takes over")
+        self._kick.set()
         return self.out
 
     async def drain(self, names: Sequence[str], when_done: bool, patience: float) -> dict[str, Any]:
         """An answer for each name. Results that are still on their way after `patience` seconds: waiting."""
         workers = {str(worker.name): worker for worker in self._scheduler.workers.values()}
         answers: dict[str, Any] = {name: (RELEASED, "no such worker") for name in names if name not in workers}
-        moves: dict[str, _Move] = {}
         # Those that hold least first: when all go and one must stay because of what they hold, least has to be moved.
-        for name in sorted(set(names) - answers.keys(), key=lambda name: (workers[name].nbytes, name)):
-            answer = self._ask(workers[name], when_done)
+        asked = sorted(set(names) - answers.keys(), key=lambda name: (workers[name].nbytes, name))
+        moves: dict[str, _Move] = {}
+        round_ = _Round(self._scheduler)
+        for name in asked:
+            answer = self._ask(workers[name], when_done, round_)
             if isinstance(answer, _Move):
                 moves[name] = answer
             else:
@@ -101,19 +100,21 @@ class Drains:
         """A worker has gone."""
         self.out.pop(address, None)
 
-    def _ask(self, worker: WorkerState, when_done: bool) -> Any:
-        work = _work_on(worker)
-        if work and when_done:
-            self._take_out(worker)
+    def _ask(self, worker: WorkerState, when_done: bool, round_: _Round) -> Any:
+        work = claims.work_on(worker)
+        # A shuffle assigns its outputs to workers by itself. On one that gets no tasks they would wait for ever.
+        refusal = "it takes part in a shuffle" if worker in round_.shuffling else "" if when_done else work
+        if not refusal and not work:
+            if worker.address in self._moves:
+                return self._moves[worker.address]
+            refusal = round_.why_kept(worker) or self._why_stuck(worker)
+        if refusal:
+            self._put_back(worker, refusal)
+            return REFUSED, refusal
+        self._take_out(worker)
+        if work:
             stealing.take_back(self._scheduler, worker)
             return WAITING, work
-        if not work and worker.address in self._moves:
-            return self._moves[worker.address]
-        work = work or self._why_stuck(worker)
-        if work:
-            self._put_back(worker, work)
-            return REFUSED, work
-        self._take_out(worker)
         if worker in stealing.arriving(self._scheduler):
             return WAITING, "a task is on its way to it"
         return self._start_move(worker)
@@ -146,27 +147,8 @@ class Drains:
         self._on_status(status=status, worker=worker, stimulus_id=stimulus_id)
 
     def _why_stuck(self, worker: WorkerState) -> str:
-        """Why what it holds cannot be moved now; "" when it can."""
-        running = self._scheduler.running
-        unique = [ts for ts in worker.has_what if not ((ts.who_has or set()) - {worker}) & running]
-        if not unique:
-            return ""
-        size = sum(ts.get_nbytes() for ts in unique)
-        others = [ws for ws in running if ws is not worker]
-        what = f"{_count(len(unique), 'result')} ({format_bytes(size)}) {_needed(unique[0])}"
-        if not others:
-            return (
-                f"it holds the only copy of {what}, and no other worker is there to take it over; it can go when the "
-                "results are released or another worker has joined"
-            )
         moving = sum(move.worker.nbytes for move in self._moves.values())
-        room = sum(max(0.0, _FILL * ws.memory_limit - ws.nbytes) if ws.memory_limit else float("inf") for ws in others)
-        if size + moving > room:
-            return (
-                f"it holds the only copy of {what}, which the {_count(len(others), 'other worker')} cannot take over "
-                f"without passing {_FILL:.0%} of the memory limit"
-            )
-        return ""
+        return claims.stuck_results(self._scheduler, worker, moving)
 
     def _start_move(self, worker: WorkerState) -> _Move:
         move = self._moves[worker.address] = _Move(worker)
@@ -206,9 +188,11 @@ class Drains:
 
     async def _step(self, move: _Move) -> None:
         worker = move.worker
+        if self._moves.get(worker.address) is not move:
+            return  # called off while the worker before it was being removed
         if self._scheduler.workers.get(worker.address) is not worker:
             self._finish(move, RELEASED, "it has left")
-        elif work := _work_on(worker):
+        elif work := claims.work_on(worker):
             self._finish(move, WAITING, work)
         elif all(len(ts.who_has or ()) > 1 for ts in worker.has_what):
             # Nothing has been awaited since the checks, and nothing will be until the worker is off the books.
@@ -218,8 +202,7 @@ class Drains:
             self._finish(move, RELEASED, "idle, and what it held is elsewhere")
             _logger.info("Worker %s has been retired", worker.name)
         elif move.policy.no_recipients:
-            stuck = self._why_stuck(worker) or "no other worker could take over its results"
-            self._put_back(worker, stuck)
+            self._put_back(worker, self._why_stuck(worker) or "no other worker could take over its results")
 
     def _finish(self, move: _Move, outcome: str, why: str) -> None:
         self._moves.pop(move.worker.address, None)
@@ -227,21 +210,15 @@ class Drains:
             move.answer.set_result((outcome, why))
 
 
-def _work_on(worker: WorkerState) -> str:
-    """What keeps this worker busy, for people; "" when nothing does."""
-    if worker.processing:
-        example = next(iter(worker.processing)).key
-        return f"{_count(len(worker.processing), 'task')} on it, such as {example}"
-    if worker.actors:
-        return f"{_count(len(worker.actors), 'actor')} on it, such as {next(iter(worker.actors)).key}"
-    return ""
+class _Round:
+    """What is looked up at most once for all the workers of one request."""
 
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.shuffling = claims.in_shuffles(scheduler)
+        self._tied: list[Any] | None = None
 
-def _needed(ts: TaskState) -> str:
-    if ts.who_wants:
-        return f"that {next(iter(ts.who_wants)).client_key} asked for, such as {ts.key}"
-    return f"that other tasks need, such as {ts.key}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    def why_kept(self, worker: WorkerState) -> str:
+        if self._tied is None:
+            self._tied = claims.tied_tasks(self._scheduler)
+        return claims.only_here(self._scheduler, worker, self._tied)

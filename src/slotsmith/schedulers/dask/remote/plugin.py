@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from . import stealing
 from .drains import Drains, pause
 from .report import report
 from .tally import Tally
@@ -94,7 +93,7 @@ class ScalingPlugin(SchedulerPlugin):
             self._scheduler.add_plugin(self, name=self.name)
             self._tally.scan()
         self._tally.mend()
-        return report(self._scheduler, self._tally, stealing.arriving(self._scheduler))
+        return report(self._scheduler, self._tally)
 
     async def wait(self, seen: int, patience: float) -> int:
         """The number of the last news as soon as it differs from `seen`, at the latest after `patience` seconds."""

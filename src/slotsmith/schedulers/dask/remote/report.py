@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.core import Status
 
+from . import claims
 from .shapes import Shape, amounts
 
 if TYPE_CHECKING:
@@ -19,24 +20,25 @@ _TAKES_TASKS = (Status.running, Status.init)  # a worker that has just joined is
 _TOLERANCE = 1e-9  # ten tasks of 0.1 fit in 1
 
 
-def report(scheduler: Scheduler, tally: Tally, arriving: set[Any]) -> dict[str, Any]:
+def report(scheduler: Scheduler, tally: Tally) -> dict[str, Any]:
     """Every worker and every kind of task that has no thread or resource to run on.
 
     `agents` are lists of name, idle, draining, nthreads, memory limit (bytes), resources, tasks taken so far, and what
     runs there as `[resources, count]`; `demand` of resources, where, group, gang size, count and an example; `groups`
-    of name, maximum (-1 = none) and resources in use. `arriving` are the workers that a stolen task is on its way to.
+    of name, maximum (-1 = none) and resources in use.
     """
     view = _View()
     for shape, entry in tally.waiting.entries.items():
         view.waits(shape, entry.count, tally.example(entry))
     agents = []
+    at_work = claims.at_work(scheduler)
     for worker in scheduler.workers.values():
         place = tally.place(worker)
         runs = _share_out(place, worker, view) if place.count else []
         agents.append(
             [
                 str(worker.name),
-                not (worker.processing or worker.actors or worker in arriving),
+                worker not in at_work,
                 worker.status not in _TAKES_TASKS,
                 worker.nthreads,
                 worker.memory_limit,

@@ -1,0 +1,233 @@
+"""One pool that is set up: the five steps of a pass, and what is carried out beside it.
+
+A reader who wants to know the system reads `Pool.run_pass`. Everything slow happens in tasks of its own: reading the
+provider and the scheduler (`observer`), launching (`launching`), terminating (`terminating`). So a push is never kept
+waiting by a cloud call, and no pool waits for another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+import structlog
+
+from slotsmith.clock import Clock, IdSource, Random
+from slotsmith.core.backoff import launch_error
+from slotsmith.core.decider import View, decide
+from slotsmith.model.decision import Decision, Reason, Termination
+from slotsmith.model.instance import Instance
+from slotsmith.model.launch import IntentState, LaunchIntent
+from slotsmith.model.offering import Offering
+from slotsmith.model.policy import Policy
+from slotsmith.providers.base import Provider
+from slotsmith.provisioner.books import Books
+from slotsmith.provisioner.launching import Launcher
+from slotsmith.provisioner.observer import Surroundings
+from slotsmith.provisioner.recorder import Recorder
+from slotsmith.provisioner.summary import summarize
+from slotsmith.provisioner.telemetry import Telemetry
+from slotsmith.provisioner.terminating import Terminator
+from slotsmith.schedulers.base import Scheduler
+from slotsmith.store.base import StoreError
+
+STOP_GRACE: Final = 10.0
+"""Seconds for which a stop waits for calls under way; what is cut off then is carried on at the next start."""
+_DOWN_LOOK: Final = 0.2
+
+
+class Pool:
+    """The working parts of one pool, and what they do together."""
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        offering: Offering,
+        books: Books,
+        surroundings: Surroundings,
+        recorder: Recorder,
+        *,
+        provider: Provider,
+        scheduler: Scheduler,
+        clock: Clock,
+        random: Random,
+        new_id: IdSource,
+        telemetry: Telemetry,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self.offering = offering
+        self.books = books
+        self.recorder = recorder
+        self.last: Decision | None = None
+        self.termination_due = asyncio.Event()
+        self._name = name
+        self._policy = policy
+        self._surroundings = surroundings
+        self._clock = clock
+        self._new_id = new_id
+        self._telemetry = telemetry
+        self._log = log
+        self._actions: set[asyncio.Task[None]] = set()
+        relist = surroundings.listings.refresh
+        self._launcher = Launcher(
+            books, provider, clock=clock, random=random, save=recorder.save, on_answer=relist, log=log
+        )
+        self.terminator = Terminator(
+            books,
+            provider,
+            scheduler,
+            max_instances=policy.max_instances,
+            clock=clock,
+            random=random,
+            save=recorder.save,
+            on_answer=relist,
+            log=log,
+        )
+
+    # The five steps of a pass
+
+    async def run_pass(self) -> Decision:
+        """Observe, decide, record, act; the listings that follow confirm.
+
+        Raises:
+            StoreError: the decision is not on record, and nothing of it was done.
+        """
+        now = self._clock.now()
+        view = self.observe(now)
+        decision = decide(view, self._policy, now)
+        intents = self._intents(decision)
+        await self._record(view, decision, intents)
+        self._act(intents)
+        return decision
+
+    def observe(self, now: float) -> View:
+        """Take in what was read last."""
+        listing, info = self._surroundings.listings.latest, self._surroundings.info
+        if listing is not None:
+            self.books.observe(listing.value, listing.began, None if info is None else info.agents, now)
+        return self.books.view(self.offering, info, blind=self._surroundings.blind, now=now)
+
+    def _intents(self, decision: Decision) -> list[LaunchIntent]:
+        return [
+            LaunchIntent(self._new_id(), self._name, launch.offering, launch.count, decision.at, launch.reason)
+            for launch in decision.launches
+        ]
+
+    async def _record(self, view: View, decision: Decision, intents: list[LaunchIntent]) -> None:
+        """Write what has been seen and decided; without that on record, nothing is done."""
+        if await self.recorder.decided(view, decision, intents):
+            self._tell(decision)
+        self.books.add_intents(intents)
+        self.books.begin_terminations(decision)
+        self.last = decision
+        self._telemetry.report(view.fleet, view.offering, decision.at)
+
+    def _act(self, intents: list[LaunchIntent]) -> None:
+        for intent in intents:
+            self._start(self._launcher.carry_out(intent))
+        if self.books.terminations or any(agent.draining for agent in self.books.fleet.agents):
+            self.termination_due.set()
+
+    # Beside the passes
+
+    def resume_launches(self) -> None:
+        """Ask again for every intent that an earlier run left unanswered, under its own token."""
+        for intent in self.books.intents.values():
+            if intent.state is IntentState.OPEN:
+                self._log.info("resuming a launch", token=intent.token, count=intent.count)
+                self._start(self._launcher.carry_out(intent))
+
+    async def actions_done(self) -> None:
+        """Return when no launch is being carried out."""
+        while self._actions:
+            await asyncio.wait(self._actions)
+
+    async def wind_down(self) -> None:
+        """Wait a little for calls under way, cut off the others, and leave everything on record."""
+        if self._actions:
+            await asyncio.wait(self._actions, timeout=STOP_GRACE)
+        for action in self._actions:
+            action.cancel()
+        await asyncio.gather(*self._actions, return_exceptions=True)
+        try:
+            await self.recorder.save()
+            await self.summarize(stopped=True)
+        except StoreError as error:
+            self.recorder.failed(error)
+
+    async def summarize(self, *, stopped: bool = False) -> None:
+        """Write what `status` and `explain` show."""
+        decision = self.last or Decision(self._clock.now())
+        surroundings = self._surroundings
+        view = self.books.view(self.offering, surroundings.info, blind=surroundings.blind, now=decision.at)
+        summary = summarize(
+            view,
+            self._policy,
+            decision,
+            self.books.terminations,
+            self.launch_error,
+            surroundings.listings,
+            surroundings.views,
+        )
+        await self.recorder.summarize({**summary, "stopped": stopped})
+
+    async def down(self, *, force: bool, progress: Callable[[int], None]) -> int:
+        """Terminate every instance and wait until all are gone; see `Provisioner.down`."""
+        # A launch that was never answered may yet bring instances: only asking again tells which.
+        self.resume_launches()
+        most = 0
+        while left := self._left():
+            most = max(most, len(left))
+            progress(len(left))
+            fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if i not in self.books.terminations)
+            self.books.begin_terminations(Decision(self._clock.now(), terminations=fresh), drain=not force)
+            wait = await self.terminator.step()
+            await self._clock.sleep(_DOWN_LOOK if wait is None else min(wait, _DOWN_LOOK))
+            await self._surroundings.read_both()
+        progress(0)
+        await self.recorder.save()
+        await self.summarize(stopped=True)
+        return most
+
+    def _left(self) -> Sequence[str]:
+        self.observe(self._clock.now())
+        listed = [i.id for i in self.books.fleet.instances if i.id not in self.books.strays]
+        return listed + [launch.token for launch in self.books.in_flight()]
+
+    @property
+    def launch_error(self) -> str | None:
+        """The launch error in force."""
+        return launch_error(
+            self.books.failures_of(self.offering),
+            retries=self._policy.launch_error_retries,
+            timeout=self._policy.launch_error_timeout,
+            now=self._clock.now(),
+        )
+
+    @property
+    def instances(self) -> Sequence[Instance]:
+        """What was listed last, and what is on its way out."""
+        return self.books.fleet.instances
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guard(work))
+        self._actions.add(task)
+        task.add_done_callback(self._actions.discard)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except StoreError as error:
+            # What happened stays pending and is written with the next changes.
+            self.recorder.failed(error)
+
+    def _tell(self, decision: Decision) -> None:
+        """Log what is new in a decision: transitions, not states."""
+        for launch in decision.launches:
+            self._log.info("launching", count=launch.count, offering=launch.offering.name, reason=launch.reason)
+        for termination in decision.terminations:
+            self._log.info("giving up", id=termination.id, reason=termination.reason.value)
+        for unmet in decision.unmet:
+            self._log.warning("unmet", what=str(unmet.tasks or unmet.count), reason=unmet.reason)
