@@ -1,9 +1,11 @@
 """`kill -9` of whoever launches, at any moment: one token never has two processes of one instance."""
 
 import asyncio
+import fcntl
 import itertools
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -16,6 +18,7 @@ import pytest
 
 from providers.local_world import LocalWorld, all_gone, launch
 from slotsmith.model.instance import InstanceState
+from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.local import find_processes
 from waiting import until, wait_until
 
@@ -129,6 +132,36 @@ def _die_before(step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
+
+
+def test_a_launch_waits_for_another_supervisor_that_has_the_lock(crashes: _Crashes) -> None:
+    """Should that one die before it has claimed the instance, the next one takes it; until then nobody may end it."""
+
+    async def check() -> None:
+        provider = crashes.world.provider(crashes.command)
+        await provider.setup()
+        (instance_id,) = await launch(provider, "token")
+        await provider.terminate([instance_id])
+        await all_gone(provider)
+        directory = crashes.world.pool_directory() / "live" / instance_id
+        # As if it had never been: what a launcher leaves that dies just before it starts the supervisor.
+        shutil.rmtree(crashes.world.pool_directory() / "gone" / instance_id)
+        directory.mkdir()
+        crashes.starts.write_text("")
+        with (directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            attempt = asyncio.ensure_future(launch(provider, "token"))
+            failures = await provider.terminate([instance_id])
+            assert failures[instance_id].kind is ErrorKind.TRANSIENT
+            assert await provider.list_instances() == []
+            done, _ = await asyncio.wait([attempt], timeout=0.1)
+            assert not done
+        assert await attempt == (instance_id,)
+        await until(crashes.starts.read_text, what="the agent")
+        await provider.close()
+
+    asyncio.run(check())
+    crashes.check_starts()
 
 
 def test_supervisors_killed_at_any_moment_start_no_agent_twice(crashes: _Crashes) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -12,6 +14,7 @@ import pytest
 from providers.local_world import LONG, LocalWorld, in_state, launch, only
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.resources import Resources
+from slotsmith.providers.local.supervisor import _start_by_ps, start_of
 from waiting import until, wait_until
 
 STOPPED, RUNNING, STARTING = InstanceState.STOPPED, InstanceState.RUNNING, InstanceState.STARTING
@@ -175,6 +178,42 @@ def test_it_tells_when_an_adopted_agent_ends(world: LocalWorld) -> None:
         await provider.close()
 
     asyncio.run(check())
+
+
+def test_it_tells_a_little_later_of_processes_that_cannot_be_watched(
+    world: LocalWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are too many of them, or this system has no way to watch one."""
+    monkeypatch.setattr("slotsmith.providers.local.watch._MOST_WATCHED", 1)
+
+    async def check() -> None:
+        provider = world.provider()
+        await provider.setup()
+        ids = await launch(provider, "token", 3)
+        await until(lambda: all(_agent_of(world, instance_id) for instance_id in ids), what="three agents")
+        for instance_id in ids:
+            wakes = world.wakes
+            os.kill(_agent_of(world, instance_id), signal.SIGKILL)
+            await until(lambda wakes=wakes: world.wakes > wakes, what="a wake for the agent that ended")  # type: ignore[misc]
+        await until(lambda: not world.pids(), what="an end of all")
+        assert {instance.state for instance in await provider.list_instances()} == {STOPPED}
+        await provider.close()
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("start", [start_of, _start_by_ps])
+def test_the_start_of_a_process_tells_it_from_others(start: Callable[[int], str | None]) -> None:
+    """With and without /proc."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        own = start(process.pid)
+        assert own
+        assert start(process.pid) == own
+        assert start(os.getpid()) not in (None, own)
+        process.kill()
+        # It is a zombie until somebody waits for it, and a zombie does not live.
+        wait_until(lambda: start(process.pid) is None, what="an end of the process")
+    assert start(process.pid) is None
 
 
 def test_no_zombie_stays(world: LocalWorld) -> None:

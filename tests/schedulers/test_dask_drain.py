@@ -148,6 +148,63 @@ async def test_tasks_tied_to_a_draining_agent_are_finished_there(cluster: DaskCl
 
 
 @in_loop
+async def test_an_idle_agent_stays_for_tasks_that_may_run_nowhere_else(cluster: DaskCluster, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    for name in ("agent-1", "agent-2"):
+        cluster.add_worker(name, nthreads=1)
+    async with cluster.connector() as connector, cluster.client() as client:
+        await connector.joined("agent-1", "agent-2")
+        held = client.submit(dask_tasks.held, gate, 1, workers=["agent-2"])
+        await started(gate, 1)
+        later = client.submit(dask_tasks.square, held, workers=["agent-1"])
+        either = client.submit(dask_tasks.square, held, workers=["agent-1", "agent-2"], pure=False)
+        await until(lambda: client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks) == 3))
+        assert (await connector.agents())["agent-1"].idle
+        for when_done in (False, True):
+            answers = await connector.drain(["agent-1"], when_done=when_done)
+            assert answers["agent-1"].outcome is REFUSED
+            assert answers["agent-1"].detail == f"1 task that may run nowhere else still to come, such as {later.key}"
+        assert await ask(connector, "agent-2", when_done=True) == {"agent-2": WAITING}
+        open_gate(gate)
+        assert await client.gather([held, later, either]) == [1, 1, 1]
+        await ask_until_released(connector, "agent-2")
+        assert await client.gather([held, later, either]) == [1, 1, 1]
+
+
+@in_loop
+async def test_a_shuffle_keeps_its_agents_and_comes_to_its_end(cluster: DaskCluster, tmp_path: Path) -> None:
+    names = [f"agent-{number}" for number in range(3)]
+    for name in names:
+        cluster.add_worker(name, nthreads=1)
+    async with cluster.connector() as connector, cluster.client() as client:
+        await connector.joined(*names)
+        import dask.array
+
+        size = 200
+        refusals = []
+
+        def shuffles(dask_scheduler: Any) -> int:
+            return sum(len(getattr(plugin, "active_shuffles", ())) for plugin in dask_scheduler.plugins.values())
+
+        async def drain_all_the_time() -> None:
+            while True:
+                answers = await connector.drain(names[:2], when_done=True)
+                refusals.extend(answer.detail for answer in answers.values() if answer.outcome is REFUSED)
+                await asyncio.sleep(0.01)
+
+        with dask.config.set({"array.rechunk.method": "p2p", "optimization.fuse.active": False}):
+            array = dask.array.arange(size * size, chunks=size * 10).reshape(size, size).rechunk((size, 10))
+            total = client.compute(array.rechunk((10, size)).sum())
+        await until(lambda: client.run_on_scheduler(shuffles))
+        draining = asyncio.create_task(drain_all_the_time())
+        assert await total == sum(range(size * size))
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        assert "it takes part in a shuffle" in refusals
+        assert "restarted due to" not in cluster.log()
+
+
+@in_loop
 async def test_a_task_outside_of_the_threads_and_an_actor_keep_an_agent(cluster: DaskCluster, tmp_path: Path) -> None:
     gate = str(tmp_path / "gate")
     for name in ("agent-1", "agent-2"):

@@ -245,14 +245,14 @@ async def test_new_demand_wakes_the_pool_at_once(cluster: DaskCluster) -> None:
         await until(lambda: connector.wakes)
         delays = []
         futures = []
-        for number in range(20):
+        for number in range(9):
             await asyncio.sleep(0.1)
             connector.wakes.clear()
             begun = time.perf_counter()
             futures.append(client.submit(dask_tasks.square, number, resources={"nothing-has-it": 1}))
             await until(lambda: connector.wakes, what="a wake")
             delays.append(connector.wakes[0] - begun)
-        assert sorted(delays)[10] < 0.1, delays
+        assert sorted(delays)[4] < 0.1, delays
         await asyncio.sleep(0.1)
         connector.wakes.clear()
         await asyncio.sleep(0.5)
@@ -292,7 +292,7 @@ async def test_the_counts_are_exact_whatever_happens_to_tasks(cluster: DaskClust
         for name in names:
             cluster.add_worker(name)
         futures: list[Any] = []
-        for turn in range(60):
+        for turn in range(50):
             for _ in range(10):
                 function = dice.choice([dask_tasks.square, dask_tasks.square, dask_tasks.fail])
                 source = dice.choice(futures) if futures and dice.random() < 0.3 else dice.randrange(10**9)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import os
 import random
 import signal
@@ -200,7 +199,8 @@ def assert_nothing_was_lost(place: Place, launched: set[str]) -> None:
         assert complaint not in place.cluster.log()
     exits = {path.parent.name: path.read_text() for path in place.directory.glob("**/gone/*/exit")}
     assert exits.keys() == launched
-    assert set(exits.values()) == {'{"status": 0}\n'}, exits
+    # SIGTERM may come when Dask has closed the worker already and Python is ending: not so SIGKILL, or any error.
+    assert set(exits.values()) <= {'{"status": 0}\n', '{"status": 15}\n'}, exits
 
 
 def test_i4_tasks_while_the_fleet_goes_up_and_down(place: Place) -> None:
@@ -224,26 +224,26 @@ async def shrinks_under_load(place: Place) -> None:
     async with place.cluster.client() as client:
         load = Load(client, place.directory)
         async with place.pool(MOST) as pool:
-            futures = load.submit([0.3] * 60, 1)
+            first = load.submit([0.1] * 30, 1)
             await until(lambda: pool.working() == MOST, timeout=60, what="three agents at work")
-            long = load.submit([4.0] * (MOST * SLOTS), 1)
-            await until(lambda: long_ones_run(place, long), timeout=60, what="a long task on every slot")
+            await load.take(first)
+            long = load.submit([3.0] * (MOST * SLOTS), 1)
+            await until(lambda: long.keys() <= starts_in(place.directory).keys(), what="a long task on every slot")
+            behind = load.submit([0.1] * 60, 1)
         async with place.pool(1) as pool:
-            await until(lambda: len(pool.provisioner.instances) == 1, timeout=60, what="one instance")
-            assert not all(future.done() for future in futures.values())
-            await load.take(futures | long)
+            await until(lambda: len(pool.ends()) == MOST - 1, timeout=60, what="one instance less than there were")
+            unfinished = sum(not future.done() for future in behind.values())
+            await load.take(long)
+            await load.take(behind)
             why = Counter(why for _, why in pool.ends().values())
-            assert why == {"terminated: instance number exceeding maximum": MOST - 1}
+            assert why["terminated: instance number exceeding maximum"] == MOST - 1
             await pool.gone()
             load.check()
             launched = set(pool.ends())
-    assert math.isclose(len(launched), MOST)
+    assert unfinished > 0, "the others did not go before all was done"
+    assert len(launched) == MOST
     assert find_processes(state_dir=place.directory) == []
     assert_nothing_was_lost(place, launched)
-
-
-def long_ones_run(place: Place, long: dict[int, Any]) -> bool:
-    return long.keys() <= starts_in(place.directory).keys()
 
 
 def test_i4_over_a_lowered_maximum_busy_agents_finish_first(place: Place) -> None:

@@ -117,8 +117,8 @@ class Pool:
 
     async def _record(self, view: View, decision: Decision, intents: list[LaunchIntent]) -> None:
         """Write what has been seen and decided; without that on record, nothing is done."""
-        if await self.recorder.decided(view, decision, intents):
-            self._tell(decision)
+        await self.recorder.decided(view, decision, intents)
+        self._tell(decision)
         self.books.add_intents(intents)
         self.books.begin_terminations(decision)
         self.last = decision
@@ -229,5 +229,7 @@ class Pool:
             self._log.info("launching", count=launch.count, offering=launch.offering.name, reason=launch.reason)
         for termination in decision.terminations:
             self._log.info("giving up", id=termination.id, reason=termination.reason.value)
+        before, self._unmet_told = self._unmet_told, unmet_kinds(decision)
         for unmet in decision.unmet:
-            self._log.warning("unmet", what=str(unmet.tasks or unmet.count), reason=unmet.reason)
+            if not unmet_kinds(replace(decision, unmet=(unmet,))) <= before:
+                self._log.warning("unmet", what=str(unmet.tasks or unmet.count), reason=unmet.reason)

@@ -21,6 +21,16 @@ from slotsmith.store.base import Changes, Store, StoreError, StoreRunner
 COMPLETE_PERIOD: Final = 3600.0
 """Seconds between two complete records of the view; those between them say what differs."""
 
+UnmetKind = tuple[str, object]
+"""Why something is unmet, and what kind of task it is."""
+
+
+def unmet_kinds(decision: Decision) -> frozenset[UnmetKind]:
+    """What a decision leaves unmet, without the numbers: those change many times a second while tasks come and go."""
+    return frozenset(
+        (unmet.reason, unmet.tasks and replace(unmet.tasks, count=1, example="")) for unmet in decision.unmet
+    )
+
 
 class Recorder:
     """Writes one pool's changes, and says once when that fails and when it works again."""
@@ -44,7 +54,7 @@ class Recorder:
         self._clock = clock
         self._log = log
         self._error: str | None = None
-        self._told: object = None
+        self._told: frozenset[UnmetKind] = frozenset()
         self._recorded: View | None = None
         self._complete_at = -math.inf
 
@@ -54,8 +64,8 @@ class Recorder:
         Raises:
             StoreError: nothing is on record, so nothing of it may be done.
         """
-        said = (decision.launches, decision.terminations, decision.unmet)
-        new = bool(decision.launches or decision.terminations or said != self._told)
+        unmet = unmet_kinds(decision)
+        new = bool(decision.launches or decision.terminations or unmet != self._told)
         complete = decision.at >= self._complete_at + COMPLETE_PERIOD
         change = view_change(None if complete else self._recorded, view, self._policy)
         if new or change or self._books.pending:
@@ -63,7 +73,7 @@ class Recorder:
             told = change if change or new else None
             await self._write(decision=decision if new else None, intents=tuple(intents), recorded_view=told)
         self._complete_at = decision.at if complete else self._complete_at
-        self._told, self._recorded = said, view
+        self._told, self._recorded = unmet, view
         return new
 
     async def save(self) -> None:

@@ -38,8 +38,9 @@ class LocalProvider:
 
     poll_period = 10.0
     """Changes are told of at once; a poll is only there for what another program does to the same pool."""
-    consistency_window = 5.0
-    """A launch that was answered is listed at once. One whose launcher was killed in the middle may yet appear."""
+    consistency_window = 0.0
+    """A launch that was answered is listed at once, and what is not listed is gone. One whose launcher was killed in
+    the middle may yet appear; it was never answered, so it is asked for again under its token."""
     token_lifetime = 86_400.0
 
     def __init__(self, settings: LocalSettings, context: ProviderContext) -> None:

@@ -155,10 +155,10 @@ def supervise(directory: str, boot_time: float, grace: float, command: list[byte
         os.killpg(0, signal.SIGKILL)
     ending = False
     while not (ended := os.waitpid(agent, os.WNOHANG))[0]:
-        number = signal.sigwait(awaited)
-        if number == signal.SIGALRM:
+        came = signal.sigwait(awaited)
+        if came == signal.SIGALRM:
             os.killpg(0, signal.SIGKILL)
-        elif number == signal.SIGTERM and not ending:
+        elif came == signal.SIGTERM and not ending:
             # It comes back to this process too, and is then the second one.
             ending = True
             os.killpg(0, signal.SIGTERM)

@@ -57,7 +57,6 @@ class Drains:
         self._moves: dict[str, _Move] = {}
         self._mover: asyncio.Task[None] | None = None
         self._kick = asyncio.Event()
-        self._manager = ActiveMemoryManagerExtension(scheduler, policies=set(), register=False, start=False)
         self._on_status: Any = scheduler.stream_handlers[_STATUS]
         scheduler.stream_handlers[_STATUS] = self._hear_status
 
@@ -102,12 +101,11 @@ class Drains:
 
     def _ask(self, worker: WorkerState, when_done: bool, round_: _Round) -> Any:
         work = claims.work_on(worker)
-        # A shuffle assigns its outputs to workers by itself. On one that gets no tasks they would wait for ever.
-        refusal = "it takes part in a shuffle" if worker in round_.shuffling else "" if when_done else work
+        refusal = round_.why_in_use(worker) or ("" if when_done else work)
         if not refusal and not work:
             if worker.address in self._moves:
                 return self._moves[worker.address]
-            refusal = round_.why_kept(worker) or self._why_stuck(worker)
+            refusal = round_.why_needed(worker) or self._why_stuck(worker)
         if refusal:
             self._put_back(worker, refusal)
             return REFUSED, refusal
@@ -180,11 +178,11 @@ class Drains:
                 self._put_back(move.worker, "its results could not be moved, see the log of the scheduler")
 
     def _move_results(self, moves: list[_Move]) -> None:
-        self._manager.policies.clear()
+        manager = ActiveMemoryManagerExtension(self._scheduler, policies=set(), register=False, start=False)
         for move in moves:
-            self._manager.add_policy(move.policy)
+            manager.add_policy(move.policy)
             move.begun = True
-        self._manager.run_once()
+        manager.run_once()
 
     async def _step(self, move: _Move) -> None:
         worker = move.worker
@@ -195,6 +193,10 @@ class Drains:
         elif work := claims.work_on(worker):
             self._finish(move, WAITING, work)
         elif all(len(ts.who_has or ()) > 1 for ts in worker.has_what):
+            round_ = _Round(self._scheduler)
+            if why := round_.why_in_use(worker) or round_.why_needed(worker):
+                self._put_back(worker, why)
+                return
             # Nothing has been awaited since the checks, and nothing will be until the worker is off the books.
             await self._scheduler.remove_worker(
                 worker.address, stimulus_id="slotsmith-retire", expected=True, close=True
@@ -215,10 +217,14 @@ class _Round:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self.shuffling = claims.in_shuffles(scheduler)
+        self._shuffling = claims.in_shuffles(scheduler)
         self._tied: list[Any] | None = None
 
-    def why_kept(self, worker: WorkerState) -> str:
+    def why_in_use(self, worker: WorkerState) -> str:
+        # A shuffle assigns its outputs to workers by itself. On one that gets no tasks they would wait for ever.
+        return "it takes part in a shuffle" if worker in self._shuffling else ""
+
+    def why_needed(self, worker: WorkerState) -> str:
         if self._tied is None:
             self._tied = claims.tied_tasks(self._scheduler)
         return claims.only_here(self._scheduler, worker, self._tied)
