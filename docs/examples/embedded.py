@@ -32,9 +32,11 @@ async def main(file: Path) -> int:
         async with asyncio.TaskGroup() as group:
             group.create_task(pool.run())
             try:
-                return await schedule(pool, assembly.clock)
+                launched = await schedule(pool, assembly.clock)
             finally:
                 pool.stop()
+        await pool.close()
+    return launched
 
 
 async def schedule(pool: Provisioner, clock: Clock) -> int:
@@ -48,7 +50,6 @@ async def schedule(pool: Provisioner, clock: Clock) -> int:
     pool.update_scaling_info(ScalingInfo.of(Agent(name, idle=True) for name in names))
     while pool.instances:
         await clock.sleep(0.1)
-    await pool.close()
     return len(names)
 
 

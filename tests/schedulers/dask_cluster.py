@@ -232,7 +232,7 @@ class Connector(DaskScheduler):
         super().__init__(DaskSettings(address=address, **settings), context)
 
     async def demand(self) -> dict[str, int]:
-        """How many tasks of each kind are told, e.g. `{"1 slots, 1 cpus": 3}`; gangs as `... x 3 together`."""
+        """How many tasks of each kind are told, e.g. `{"1 slot, 1 cpu": 3}`; gangs as `... x 3 together`."""
         info = await self.scaling_info()
         assert info is not None
         told: dict[str, int] = {}

@@ -63,7 +63,7 @@ async def server(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
 
 @in_loop
 async def test_nobody_listens(quiet: None) -> None:
-    connector = Connector(f"tcp://127.0.0.1:{free_port()}", connect_timeout="1s")
+    connector = Connector(f"tcp://127.0.0.1:{free_port()}", connect_timeout="500ms")
     begun = time.monotonic()
     with pytest.raises(SchedulerError, match=r"cannot reach the Dask scheduler at tcp://127\.0\.0\.1:\d+: .*refused"):
         await connector.setup()
@@ -123,7 +123,7 @@ async def test_a_worker_is_not_a_scheduler(cluster: DaskCluster) -> None:
 
 @in_loop
 async def test_a_scheduler_goes_and_another_one_comes(cluster: DaskCluster, quiet: None) -> None:
-    async with cluster.connector(connect_timeout="500ms") as connector:
+    async with cluster.connector(connect_timeout="300ms") as connector:
         await until(lambda: connector.wakes)
         await asyncio.sleep(0.2)
         for _ in range(2):
@@ -180,7 +180,7 @@ async def test_the_plugin_outlives_its_connectors(cluster: DaskCluster) -> None:
         for _ in range(3):
             async with cluster.connector() as first, cluster.connector() as second:
                 await until(first.demand)
-                assert await first.demand() == await second.demand() == {"1 cpus": 5}
+                assert await first.demand() == await second.demand() == {"1 cpu": 5}
                 (plugin,) = await client.run_on_scheduler(plugins)
                 seen.add(plugin)
         assert {name for name, _ in seen} == {plugin_name()}
@@ -195,7 +195,7 @@ async def test_a_plugin_that_was_unregistered_counts_again(cluster: DaskCluster)
         futures = client.map(dask_tasks.square, range(5))
 
         async def has_five() -> bool:
-            return await connector.demand() == {"1 cpus": 5}
+            return await connector.demand() == {"1 cpu": 5}
 
         await until(has_five)
         assert (await connector.check())["differences"] == ()

@@ -79,7 +79,7 @@ async def compute(client: Any, directory: str, tasks: int, dice: random.Random) 
             futures = client.map(dask_tasks.noted, [directory] * len(part), part, seconds, resources=needs or None)
             found += zip(part, futures, strict=True)
         await client.gather([future for _, future in found[-len(wave) // 2 :]])
-        await asyncio.sleep(dice.random() * 0.3)
+        await asyncio.sleep(dice.random() * 0.15)
     return found
 
 

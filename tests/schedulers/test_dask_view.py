@@ -19,7 +19,7 @@ from slotsmith.model.task import ANYWHERE, Group
 from slotsmith.schedulers.dask.view import PLACE_LABEL, scaling_info
 from waiting import until
 
-SLOT, TWO_SLOTS, PLAIN = "1 slots, 1 cpus", "2 slots, 1 cpus", "1 cpus"
+SLOT, TWO_SLOTS, PLAIN = "1 slot, 1 cpu", "2 slots, 1 cpu", "1 cpu"
 
 
 def open_gate(path: str) -> None:
@@ -48,7 +48,7 @@ def test_part_of_a_slot_is_a_slot() -> None:
         ),
         "slot",
     )
-    assert [str(tasks) for tasks in info.tasks] == ["3 tasks of 1 slots, 1 cpus", "1 task of 2 slots, 1 cpus, 4 ram"]
+    assert [str(tasks) for tasks in info.tasks] == ["3 tasks of 1 slot, 1 cpu", "1 task of 2 slots, 1 cpu, 4 ram"]
     assert info.agents == (Agent("a", False, Resources(2, 4, 2), Resources(2, 4), 1, False, 7),)
 
 

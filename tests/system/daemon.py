@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from slotsmith.providers.local import find_processes
-from waiting import wait_until
 
 PLUGIN = Path(__file__).parent / "plugin"
 ANSWER_DEADLINE = 60.0

@@ -317,7 +317,7 @@ def _launches(
         unmet = unmet_beyond(wanted, count, reason) or (Unmet(needed - count, reason),)
     if count <= 0:
         return (), unmet, needed
-    why = f"pending tasks need {for_tasks} more" if for_tasks else f"the minimum is {policy.min_instances}"
+    why = f"pending tasks need {_instances(for_tasks)} more" if for_tasks else f"the minimum is {policy.min_instances}"
     return (Launch(view.offering, count, why),), unmet, needed
 
 
@@ -338,11 +338,15 @@ def _allowed(view: View, found: Conditions, policy: Policy, now: float) -> tuple
 
 
 def _full(view: View, policy: Policy) -> str:
-    text = f"the pool is at its maximum of {policy.max_instances} instance{'s' if policy.max_instances != 1 else ''}"
+    text = f"the pool is at its maximum of {_instances(policy.max_instances)}"
     others = Counter(instance.state for instance in view.fleet.instances if instance.state not in _AT_WORK)
     notes = [f"{count} {state}" for state, count in sorted(others.items())]
     notes += [f"{len(view.strays)} not known to be ours"] if view.strays else []
     return f"{text} ({', '.join(notes)} among them)" if notes else text
+
+
+def _instances(count: int) -> str:
+    return f"{count} instance{'s' if count != 1 else ''}"
 
 
 _AT_WORK: Final = (InstanceState.STARTING, InstanceState.RUNNING)

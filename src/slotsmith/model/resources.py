@@ -39,7 +39,10 @@ class Resources:
         yield from self.extras
 
     def __str__(self) -> str:
-        return ", ".join(f"{amount:g} {name}" for name, amount in self.items() if amount) or "nothing"
+        units = {"slots": "slot", "cpus": "cpu", "mem_gib": "GiB of memory"}
+        amounts = [(amount, units.get(name, name), "s" * (name in ("slots", "cpus"))) for name, amount in self.items()]
+        told = [f"{amount:g} {unit}{plural * (amount != 1)}" for amount, unit, plural in amounts if amount]
+        return ", ".join(told) or "nothing"
 
     def extra(self, name: str) -> float:
         """The amount of a named extra; 0 when there is none."""

@@ -16,7 +16,7 @@ import structlog
 from slotsmith.clock import Clock, IdSource, Random
 from slotsmith.core.backoff import launch_error
 from slotsmith.core.decider import View, decide
-from slotsmith.model.decision import Decision, Reason, Termination
+from slotsmith.model.decision import Decision, Reason, Termination, Unmet
 from slotsmith.model.instance import Instance
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.offering import Offering
@@ -117,8 +117,7 @@ class Pool:
 
     async def _record(self, view: View, decision: Decision, intents: list[LaunchIntent]) -> None:
         """Write what has been seen and decided; without that on record, nothing is done."""
-        await self.recorder.decided(view, decision, intents)
-        self._tell(decision)
+        self._tell(decision, await self.recorder.decided(view, decision, intents))
         self.books.add_intents(intents)
         self.books.begin_terminations(decision)
         self.last = decision
@@ -223,13 +222,11 @@ class Pool:
             # What happened stays pending and is written with the next changes.
             self.recorder.failed(error)
 
-    def _tell(self, decision: Decision) -> None:
+    def _tell(self, decision: Decision, unmet: Sequence[Unmet]) -> None:
         """Log what is new in a decision: transitions, not states."""
         for launch in decision.launches:
             self._log.info("launching", count=launch.count, offering=launch.offering.name, reason=launch.reason)
         for termination in decision.terminations:
             self._log.info("giving up", id=termination.id, reason=termination.reason.value)
-        before, self._unmet_told = self._unmet_told, unmet_kinds(decision)
-        for unmet in decision.unmet:
-            if not unmet_kinds(replace(decision, unmet=(unmet,))) <= before:
-                self._log.warning("unmet", what=str(unmet.tasks or unmet.count), reason=unmet.reason)
+        for each in unmet:
+            self._log.warning("unmet", what=str(each.tasks or each.count), reason=each.reason)

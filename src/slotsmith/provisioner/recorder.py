@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import structlog
 from slotsmith.clock import Clock
 from slotsmith.core.decider import View
 from slotsmith.core.recording import view_change
-from slotsmith.model.decision import Decision
+from slotsmith.model.decision import Decision, Unmet
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.policy import Policy
 from slotsmith.provisioner.books import Books
@@ -21,15 +21,8 @@ from slotsmith.store.base import Changes, Store, StoreError, StoreRunner
 COMPLETE_PERIOD: Final = 3600.0
 """Seconds between two complete records of the view; those between them say what differs."""
 
-UnmetKind = tuple[str, object]
+_UnmetKind = tuple[str, object]
 """Why something is unmet, and what kind of task it is."""
-
-
-def unmet_kinds(decision: Decision) -> frozenset[UnmetKind]:
-    """What a decision leaves unmet, without the numbers: those change many times a second while tasks come and go."""
-    return frozenset(
-        (unmet.reason, unmet.tasks and replace(unmet.tasks, count=1, example="")) for unmet in decision.unmet
-    )
 
 
 class Recorder:
@@ -54,18 +47,18 @@ class Recorder:
         self._clock = clock
         self._log = log
         self._error: str | None = None
-        self._told: frozenset[UnmetKind] = frozenset()
+        self._told: Set[_UnmetKind] = frozenset()
         self._recorded: View | None = None
         self._complete_at = -math.inf
 
-    async def decided(self, view: View, decision: Decision, intents: Sequence[LaunchIntent]) -> bool:
-        """Write a decision with its intents and all that is pending; whether it says anything new.
+    async def decided(self, view: View, decision: Decision, intents: Sequence[LaunchIntent]) -> Sequence[Unmet]:
+        """Write a decision with its intents and all that is pending; what it leaves unmet and the last one did not.
 
         Raises:
             StoreError: nothing is on record, so nothing of it may be done.
         """
-        unmet = unmet_kinds(decision)
-        new = bool(decision.launches or decision.terminations or unmet != self._told)
+        unmet = {_kind(each): each for each in decision.unmet}
+        new = bool(decision.launches or decision.terminations or unmet.keys() != self._told)
         complete = decision.at >= self._complete_at + COMPLETE_PERIOD
         change = view_change(None if complete else self._recorded, view, self._policy)
         if new or change or self._books.pending:
@@ -73,8 +66,9 @@ class Recorder:
             told = change if change or new else None
             await self._write(decision=decision if new else None, intents=tuple(intents), recorded_view=told)
         self._complete_at = decision.at if complete else self._complete_at
-        self._told, self._recorded = unmet, view
-        return new
+        fresh = [each for kind, each in unmet.items() if kind not in self._told]
+        self._told, self._recorded = unmet.keys(), view
+        return fresh
 
     async def save(self) -> None:
         """Write what is pending.
@@ -111,3 +105,8 @@ class Recorder:
         if self._error is not None:
             self._log.info("the store works again")
             self._error = None
+
+
+def _kind(unmet: Unmet) -> _UnmetKind:
+    """Without the numbers: those change many times a second while tasks come and go, and say nothing new."""
+    return unmet.reason, unmet.tasks and replace(unmet.tasks, count=1, example="")
