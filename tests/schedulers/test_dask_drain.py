@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -339,7 +341,8 @@ async def test_a_pause_for_memory_does_not_end_a_drain(cluster: DaskCluster, tmp
         return change
 
     def has_heard_of_the_pause(dask_scheduler: Any) -> bool:
-        return all(worker.status.name == "paused" for worker in dask_scheduler.workers.values())
+        (ours,) = (plugin for name, plugin in dask_scheduler.plugins.items() if name.startswith("slotsmith-"))
+        return list(ours._drains.out.values()) == ["paused"]
 
     async with cluster.connector() as connector, cluster.client() as client:
         held = client.submit(dask_tasks.held, gate, 1)
@@ -403,6 +406,33 @@ async def test_a_drain_survives_another_version_of_the_plugin(
         finally:
             for cached in (shipping.plugin_name, shipping.plugin_parcel):
                 cached.cache_clear()
+
+
+@in_loop
+async def test_a_stolen_task_on_its_way_to_a_drained_agent_is_turned_away(cluster: DaskCluster, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    victim = cluster.add_worker("victim", nthreads=1, slots=1)
+
+    def on_the_way(dask_scheduler: Any) -> int:
+        return sum(info["thief"].name == "thief" for info in dask_scheduler.extensions["stealing"].in_flight.values())
+
+    async with cluster.connector() as connector, cluster.client() as client:
+        held = client.submit(dask_tasks.held, gate, 1, resources={"slot": 1})
+        await started(gate, 1)
+        arguments = ([str(tmp_path)] * 20, range(20), [0.0] * 20)
+        futures = client.map(dask_tasks.noted, *arguments, resources={"slot": 1})
+        await until(connector.demand)
+        os.kill(victim, signal.SIGSTOP)  # so that it does not answer whether it gives up a task
+        try:
+            cluster.add_worker("thief", nthreads=1, slots=1)
+            await until(lambda: client.run_on_scheduler(on_the_way), what="a theft")
+            assert await ask(connector, "thief") == {"thief": RELEASED}
+        finally:
+            os.kill(victim, signal.SIGCONT)
+        open_gate(gate)
+        assert await client.gather([held, *futures]) == [1, *(number**2 for number in range(20))]
+        assert starts_in(tmp_path) == dict.fromkeys(range(20), 1)
+        assert (await connector.check())["differences"] == ()
 
 
 WATCH = """

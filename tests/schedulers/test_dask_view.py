@@ -73,7 +73,7 @@ async def test_tasks_without_any_worker_are_counted_by_shape(cluster: DaskCluste
         twos = client.map(dask_tasks.square, range(10, 13), resources={"slot": 2, "licence": 1})
         plain = client.map(dask_tasks.square, range(20, 40))
         last = client.submit(dask_tasks.total, ones, resources={"slot": 1})  # not ready, so not waiting for a worker
-        await settle(connector, {SLOT: 6, "2 slots, 1 cpus, 1 licence": 3, PLAIN: 20})
+        await settle(connector, {SLOT: 6, "2 slots, 1 cpu, 1 licence": 3, PLAIN: 20})
         info = await connector.scaling_info()
         assert info is not None
         assert {tasks.example.partition("-")[0] for tasks in info.tasks} == {"square"}
@@ -206,7 +206,7 @@ async def test_odd_annotations_and_amounts_do_no_harm(cluster: DaskCluster) -> N
             client.submit(dask_tasks.square, number + 10, resources={"slot": amount})
             for number, amount in enumerate(amounts)
         ]
-        await settle(connector, {PLAIN: 5, "1e+15 slots, 1 cpus": 2})
+        await settle(connector, {PLAIN: 5, "1e+15 slots, 1 cpu": 2})
 
 
 @in_loop

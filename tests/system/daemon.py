@@ -15,7 +15,7 @@ from typing import Any
 
 from slotsmith.providers.local import find_processes
 
-PLUGIN = Path(__file__).parent / "plugin"
+PLUGINS = tuple(str(Path(__file__).parent / name) for name in ("plugin", "hanging_plugin"))
 ANSWER_DEADLINE = 60.0
 """Seconds for a command, on a machine that has much else to do."""
 
@@ -115,17 +115,26 @@ class Daemon:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command to its end, in the daemon's directory."""
-        return self.begin(*arguments, wait=True)
+        process = self.begin(*arguments)
+        try:
+            out, err = process.communicate(timeout=ANSWER_DEADLINE)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    def begin(self, *arguments: str, wait: bool = False) -> Any:
-        words = [sys.executable, "-m", "slotsmith", *arguments]
-        options: dict[str, Any] = {"cwd": self.directory, "env": _environment(), "stdin": subprocess.DEVNULL}
-        options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        if wait:
-            return subprocess.run(words, timeout=ANSWER_DEADLINE, check=False, **options)
-        return subprocess.Popen(words, **options)
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start another command, in the daemon's directory."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "slotsmith", *arguments],
+            cwd=self.directory,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
-    def summary(self, pool: str) -> dict[str, Any]:
+    def report(self, pool: str) -> dict[str, Any]:
         """What `status --json` has of a pool."""
         said = self.command("status", pool, "--json")
         assert (said.returncode, said.stderr) == (0, ""), said
@@ -138,5 +147,5 @@ class Daemon:
 
 
 def _environment() -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [*PLUGINS, os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "PYTHONPATH": path}

@@ -214,13 +214,15 @@ def _out_of_patience(fleet: Fleet, found: Conditions, policy: Policy, now: float
 
 def _in_order(fleet: Fleet, mask: Mask, since: Floats) -> list[str]:
     """The ids of a mask, longest `since` first, then by launch time, then by id."""
-    rows = np.flatnonzero(mask)
+    rows = mask.nonzero()[0]
+    if not rows.size:
+        return []
     keys = sorted((float(since[row]), float(fleet.launched_at[row]), fleet.instances[row].id) for row in rows)
     return [instance_id for _, _, instance_id in keys]
 
 
 def _newest_first(fleet: Fleet, mask: Mask) -> list[str]:
-    rows = np.flatnonzero(mask)
+    rows = mask.nonzero()[0]
     keys = sorted((-float(fleet.launched_at[row]), fleet.instances[row].id) for row in rows)
     return [instance_id for _, instance_id in keys]
 

@@ -32,8 +32,8 @@ from slotsmith.store.base import Store, StoreError, StoreRunner
 
 SETUP_DEADLINE: Final = 60.0
 """Seconds for the set-up of the provider."""
-GATHER: Final = 0.001
-"""Seconds for which a pass waits for more of the same: several pushes are one pass."""
+GATHER: Final = 0.005
+"""Seconds between two passes, at least: the first push is served at once, those that follow closely are one pass."""
 HEARTBEAT: Final = 5.0
 """Seconds between two passes, at most."""
 SUMMARY_PERIOD: Final = 0.5
@@ -78,6 +78,7 @@ class Provisioner:
         self._stopping = asyncio.Event()
         self._surroundings = Surroundings(provider, scheduler, clock=clock, on_news=self._woken.set, log=self._log)
         self._ready: Pool | None = None
+        self._passed_at = -math.inf
 
     # What others tell it
 
@@ -282,6 +283,7 @@ class Provisioner:
                 continue
             try:
                 await pool.run_pass()
+                self._passed_at = self._clock.now()
             except StoreError as error:
                 # Nothing was launched that is not on record; what was seen is still pending.
                 pool.recorder.failed(error)
@@ -297,7 +299,7 @@ class Provisioner:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, deadline - now)):
                 await self._woken.wait()
-        await self._clock.sleep(GATHER)
+        await self._clock.sleep(max(0.0, self._passed_at + GATHER - self._clock.now()))
         self._woken.clear()
 
     async def _terminate_forever(self, pool: Pool) -> None:

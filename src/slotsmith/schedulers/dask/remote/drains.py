@@ -192,7 +192,7 @@ class Drains:
             self._finish(move, RELEASED, "it has left")
         elif work := claims.work_on(worker):
             self._finish(move, WAITING, work)
-        elif True:
+        elif all(len(ts.who_has or ()) > 1 for ts in worker.has_what):
             round_ = _Round(self._scheduler)
             if why := round_.why_in_use(worker) or round_.why_needed(worker):
                 self._put_back(worker, why)
