@@ -50,7 +50,7 @@ def test_another_kind_of_task_is_told_and_one_that_comes_back_is_told_again() ->
     )
     assert told[0] == "8 tasks of 1 slot"
     assert sorted(text.split(" ", 1)[1] for text in told) == [
-        "tasks of 1 slots",
-        "tasks of 1 slots",
+        "tasks of 1 slot",
+        "tasks of 1 slot",
         "tasks of 2 slots",
     ]

@@ -29,7 +29,7 @@ from typing import Any, Self
 
 from slotsmith.clock import SystemClock
 from slotsmith.model.agent import Agent
-from slotsmith.schedulers.base import SchedulerContext
+from slotsmith.schedulers.base import DrainOutcome, SchedulerContext
 from slotsmith.schedulers.dask import DaskScheduler, DaskSettings
 from waiting import until, wait_until
 
@@ -258,3 +258,34 @@ class Connector(DaskScheduler):
         """The plugin's comparison of its counts with a search through all tasks."""
         answer: dict[str, Any] = await self._reads.request("slotsmith_check")
         return answer
+
+
+RELEASED, WAITING, REFUSED = DrainOutcome.RELEASED, DrainOutcome.WAITING, DrainOutcome.REFUSED
+
+
+def open_gate(path: str) -> None:
+    """Lets the tasks `dask_tasks.held(path, ...)` end."""
+    Path(path).touch()
+
+
+async def started(gate: str, *values: object) -> None:
+    """Return when the tasks `dask_tasks.held(gate, value)` run."""
+    for value in values:
+        await until(Path(f"{gate}.started-{value}").exists, what=f"the start of task {value}")
+
+
+async def ask(connector: Connector, *names: str, when_done: bool = False) -> dict[str, DrainOutcome]:
+    answers = await connector.drain(names, when_done=when_done)
+    return {name: answer.outcome for name, answer in answers.items()}
+
+
+async def ask_until_released(connector: Connector, name: str, *, when_done: bool = True) -> list[DrainOutcome]:
+    """Every answer until the agent is released."""
+    answers: list[DrainOutcome] = []
+
+    async def is_released() -> bool:
+        answers.append((await ask(connector, name, when_done=when_done))[name])
+        return answers[-1] is RELEASED
+
+    await until(is_released, what=f"the release of {name}")
+    return answers

@@ -12,7 +12,7 @@ from typing import Any
 import dask
 
 from schedulers import dask_tasks
-from schedulers.dask_cluster import Connector, DaskCluster, in_loop
+from schedulers.dask_cluster import Connector, DaskCluster, in_loop, open_gate
 from slotsmith.model.agent import Agent
 from slotsmith.model.resources import Resources
 from slotsmith.model.task import ANYWHERE, Group
@@ -20,10 +20,6 @@ from slotsmith.schedulers.dask.view import PLACE_LABEL, scaling_info
 from waiting import until
 
 SLOT, TWO_SLOTS, PLAIN = "1 slot, 1 cpu", "2 slots, 1 cpu", "1 cpu"
-
-
-def open_gate(path: str) -> None:
-    Path(path).touch()
 
 
 def tell(**parts: Any) -> dict[str, Any]:
