@@ -204,7 +204,7 @@ class Between:
         in_flight = self._in_flight(tick)
         present = found.counted - leaving - (self._silent(found) if self.has("W23") else set())
         wanted = max(
-            self.desired - len(found.recent - leaving) - in_flight,
+            0 if self._blind(tick) else self.desired - len(found.recent - leaving) - in_flight,
             self.policy.min_instances - len(present) - in_flight,
         )
         filling = len(self.seen) if self.has("W9") else len(found.counted)

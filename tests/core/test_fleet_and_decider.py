@@ -130,6 +130,16 @@ def test_while_the_scheduler_cannot_be_heard_nothing_follows_from_silence() -> N
     assert state_sets(View(fleet, ScalingInfo(), OFFERING, blind=True), Policy(), 9e5).disconnected == {}
 
 
+def test_while_the_scheduler_cannot_be_heard_only_the_minimum_is_launched() -> None:
+    for asked in ({"tasks": 4}, {"desired": 2}):
+        decision = decided(EMPTY_FLEET, Policy(), 9e5, blind=True, **asked)  # type: ignore[arg-type]
+        assert decision.launches == ()
+        assert "the scheduler cannot be heard" in decision.unmet[0].reason
+        (launch,) = decided(EMPTY_FLEET, Policy(min_instances=1), 9e5, blind=True, **asked).launches  # type: ignore[arg-type]
+        assert launch.count == 1
+        assert decided(EMPTY_FLEET, Policy(), 9e5, **asked).launch_count == 2  # type: ignore[arg-type]
+
+
 def test_pending_tasks_use_what_is_free_and_what_is_starting_before_anything_is_launched() -> None:
     listing = (instance("free"), instance("starting", InstanceState.STARTING, 990.0))
     fleet = observe(EMPTY_FLEET, listing, (agent("free", idle=False, used=1),), 1000.0)

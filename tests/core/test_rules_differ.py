@@ -21,7 +21,8 @@ from slotsmith.core.replay import ReplayCase, Told, run_case
 
 DIFFERENCES = {
     "unheard": "While the scheduler has said nothing yet, or cannot be heard, nothing is concluded from silence or "
-    "idleness; the reference takes every agent for gone, or goes by what it heard last.",
+    "idleness, and nothing is launched for what it may have asked for; the reference takes every agent for gone, or "
+    "goes by what it heard last.",
     "W8": "A listing is taken as it is; the reference looks only at its length and for unknown entries, so an id that "
     "comes twice hides that another is gone.",
     "W11": "A launch time in the future, by a cloud whose clock is ahead, counts as now: it would lengthen the "

@@ -1,15 +1,12 @@
-"""The documentation as the tests see it, and its examples as plugins that are installed."""
+"""The examples of the documentation, as modules and as plugins that are installed."""
 
 import sys
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 
 import pytest
 
+from docs.pages import EXAMPLES
 from slotsmith.config.plugins import Plugins
-
-ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "docs" / "examples"
 
 sys.path.insert(0, str(EXAMPLES))
 

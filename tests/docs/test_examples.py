@@ -21,7 +21,7 @@ import pytest
 
 pytest.register_assert_rewrite("slotsmith.providers.conformance")
 
-from docs.conftest import EXAMPLES  # noqa: E402
+from docs.pages import EXAMPLES, blocks, page  # noqa: E402
 from slotsmith.clock import SystemClock  # noqa: E402
 from slotsmith.model.policy import Policy  # noqa: E402
 from slotsmith.providers.base import Provider, ProviderContext  # noqa: E402
@@ -116,6 +116,18 @@ def test_a_drain_looks_and_closes_in_one_step(queue: Queue) -> None:
     assert queue.is_open("desk-1")
 
 
+def test_a_closed_agent_takes_no_job(queue: Queue) -> None:
+    (take,) = blocks(page("docs/schedulers.md"), "sql")
+    queue("INSERT INTO jobs VALUES ('a', 1, NULL, 0), ('b', 3, NULL, 0)")
+    queue("INSERT INTO agents VALUES ('desk-1', 2, 0)")
+    queue(take.text)
+    assert queue("SELECT id FROM jobs WHERE agent = 'desk-1'") == []
+    queue("UPDATE agents SET open = 1")
+    queue(take.text)
+    queue(take.text)
+    assert queue("SELECT id FROM jobs WHERE agent = 'desk-1'") == [("a",)]
+
+
 def test_a_queue_that_is_not_there_is_told(tmp_path: Path) -> None:
     settings = jobs.JobsSettings(type="jobs", database=tmp_path / "nothing.db")
     with pytest.raises(SchedulerError, match=r"nothing.db cannot be used: unable to open"):
@@ -161,10 +173,9 @@ async def _from_first_to_last(queue: Queue, directory: Path) -> None:
     queue("INSERT INTO jobs VALUES ('a', 1, NULL, 0), ('b', 2, NULL, 0), ('c', 2, NULL, 0)")
     decision = await pool.provision()
     assert decision is not None
-    assert [launch.reason for launch in decision.launches] == ["pending tasks need 3 more"]
-    assert [str(unmet) for unmet in decision.unmet] == [
-        "1 task of 1 slots (a): the pool is at its maximum of 2 instances"
-    ]
+    assert [(launch.offering.name, launch.count) for launch in decision.launches] == [("lab/on-demand", 2)]
+    (unmet,) = decision.unmet
+    assert (unmet.tasks and unmet.tasks.example, unmet.reason) == ("a", "the pool is at its maximum of 2 instances")
     await pool.provision()
     assert [instance.agent_name for instance in pool.instances] == ["desk-0", "desk-1"]
 

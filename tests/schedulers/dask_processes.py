@@ -1,11 +1,12 @@
 """Starts Dask schedulers and workers by forking a process that has imported Dask once.
 
-Reads requests from standard input, a JSON object a line, and answers each with a line. When standard input ends,
-however the other side came to its end, everything that was started is killed.
+Reads requests from standard input, a JSON object a line, and answers each with a line. When standard input ends, or
+this process does, however that comes about, everything that was started is killed.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ sys.modules["slotsmith"] = None  # type: ignore[assignment]  # where Dask runs, 
 import dask  # noqa: E402
 from distributed.cli import dask_scheduler, dask_worker  # noqa: E402
 
+PR_SET_PDEATHSIG = 1
 MAINS = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}
 
 
@@ -26,8 +28,10 @@ def start(role: str, arguments: list[str], config: dict[str, Any], log: str) -> 
     pid = os.fork()
     if pid:
         return pid
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.SIG_DFL)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (output, 1), (output, 2)):
@@ -61,6 +65,8 @@ def ended() -> dict[int, int]:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which then close us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     started: set[int] = set()
     statuses: dict[int, int] = {}
     for line in sys.stdin:

@@ -63,7 +63,7 @@ async def server(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
 
 @in_loop
 async def test_nobody_listens(quiet: None) -> None:
-    connector = Connector(f"tcp://127.0.0.1:{free_port()}", connect_timeout="500ms")
+    connector = Connector(f"tcp://127.0.0.1:{free_port()}", connect_timeout="1s")
     begun = time.monotonic()
     with pytest.raises(SchedulerError, match=r"cannot reach the Dask scheduler at tcp://127\.0\.0\.1:\d+: .*refused"):
         await connector.setup()
@@ -90,7 +90,7 @@ async def test_something_else_that_says_nothing(quiet: None) -> None:
     async with server(silence) as address:
         connector = Connector(address, connect_timeout="500ms")
         begun = time.monotonic()
-        with pytest.raises(SchedulerError, match="cannot reach the Dask scheduler"):
+        with pytest.raises(SchedulerError, match=r"cannot reach the Dask scheduler at tcp.*: no answer within 0\.5 s"):
             await connector.setup()
         assert time.monotonic() - begun < 1
         await connector.close()

@@ -74,7 +74,7 @@ def test_i12_an_unreachable_scheduler_is_its_own_pools_trouble(tmp_path: Path, p
     with place() as address, Daemon(tmp_path, dask_pool("lost", address), queue.pool("good")) as daemon:
         daemon.start()
         assert follows(queue, daemon) < 2.5
-        wait_until(lambda: daemon.report("lost")["summary"]["scheduler"]["error"], timeout=60, what="a report")
+        wait_until(lambda: "reading the scheduler fails" in daemon.log(), timeout=60, what="a complaint")
         assert follows(queue, daemon) < 2.5
 
         report = daemon.report("lost")
@@ -130,10 +130,12 @@ def test_a_pool_whose_scheduler_comes_back_is_served(tmp_path: Path, monkeypatch
             daemon.start()
             wait_until(lambda: "reading the scheduler fails" in daemon.log(), timeout=60, what="a complaint")
             assert follows(queue, daemon) < 2.5
-            for _ in range(2):  # once it comes for the first time, and once after it was lost with its agents
-                with cluster:
-                    assert asyncio.run(squares(cluster, 40)) == [number * number for number in range(40)]
-                wait_until(lambda: not agents_of(daemon, "dask"), timeout=90, what=f"their end\n{daemon.log()}")
+            with cluster:
+                assert asyncio.run(squares(cluster, 40)) == [number * number for number in range(40)]
+            # It was lost with agents at work, and what comes now is a new one that knows of nothing.
+            with cluster:
+                assert asyncio.run(squares(cluster, 40)) == [number * number for number in range(40)]
+                wait_until(lambda: not agents_of(daemon, "dask"), timeout=60, what=f"their end\n{daemon.log()}")
             assert follows(queue, daemon) < 2.5
             daemon.stop(STOPS_WITHIN)
             assert "Traceback" not in daemon.log()
@@ -172,7 +174,8 @@ def test_what_the_commands_say_while_it_runs(at_work: tuple[Daemon, Queue]) -> N
     ids = queue.live()
 
     def agents() -> list[str]:
-        return [each["agent"] for each in daemon.report("p")["summary"]["instances"]]
+        summary = daemon.report("p")["summary"]  # there is none for its first half second
+        return [each["agent"] for each in summary["instances"]] if summary else []
 
     wait_until(lambda: sorted(agents()) == ["busy", "busy", "idle"], timeout=60, what="two at work, one idle")
     report = daemon.report("p")
@@ -192,7 +195,7 @@ def test_what_the_commands_say_while_it_runs(at_work: tuple[Daemon, Queue]) -> N
 
     queue.demand(6)
     wait_until(lambda: daemon.report("p")["summary"]["unmet"], timeout=60, what="something unmet")
-    assert "unmet: 2 tasks of 1 slots: the pool is at its maximum of 4 instances" in daemon.command("status").stdout
+    assert "unmet: 2 tasks of 1 slot: the pool is at its maximum of 4 instances" in daemon.command("status").stdout
 
 
 def test_a_second_daemon_on_the_same_store_is_refused(at_work: tuple[Daemon, Queue]) -> None:
@@ -230,11 +233,15 @@ def test_a_dry_run_before_the_first_run_leaves_no_file(tmp_path: Path) -> None:
     queue = Queue(tmp_path / "queue")
     with Daemon(tmp_path, queue.pool("p")) as daemon:
         queue.demand(2)
-        before = sorted(tmp_path.rglob("*"))
+        before = files(tmp_path)
         said = daemon.command("run", "--dry-run")
         assert said.returncode == 0
         assert "launch" in said.stdout
-        assert sorted(tmp_path.rglob("*")) == before
+        assert files(tmp_path) == before
+
+
+def files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if not path.is_dir())
 
 
 def test_down_waits_for_work_and_ends_everything(at_work: tuple[Daemon, Queue]) -> None:

@@ -38,7 +38,7 @@ class View:
     `draining` are instances whose termination is under way, `strays` those that are listed under our tags but not
     known to be ours: both fill the pool, and are otherwise left alone. `kept` are those that the scheduler has lately
     refused to give up. `blind`: the scheduler cannot be heard, so nothing is concluded from an agent's silence or
-    idleness.
+    idleness, and nothing but the minimum is launched.
     """
 
     fleet: Fleet
@@ -313,6 +313,9 @@ def _launches(
     allowed, reason = _allowed(view, found, policy, now)
     # Under a limit the tasks may ask for fewer than the limit: a gang is begun whole or not at all.
     for_tasks_now = wanted.within(allowed).new_instances if view.info.tasks else min(for_tasks, allowed)
+    if view.blind:
+        # Otherwise a scheduler that has died would be launched for as long as its agents give up and end.
+        for_tasks_now, reason = 0, "the scheduler cannot be heard, and what it last asked for may be over"
     count = min(allowed, max(for_tasks_now, policy.min_instances - staying))
     unmet: tuple[Unmet, ...] = ()
     if count < needed:

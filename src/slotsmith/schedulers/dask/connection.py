@@ -57,10 +57,13 @@ class Connection:
         arguments = await self._connection_arguments()
         try:
             async with asyncio.timeout(settings.connect_timeout):
-                # Its own limit is a little shorter, so that it can say what went wrong.
+                # Its own limit is shorter, so that it can say what went wrong; it does not cover the handshake.
                 self._comm = await core.connect(
-                    settings.address, timeout=0.9 * settings.connect_timeout, deserialize=False, **arguments
+                    settings.address, timeout=0.8 * settings.connect_timeout, deserialize=False, **arguments
                 )
+        except TimeoutError as error:
+            limit = f"no answer within {settings.connect_timeout:g} s"
+            raise SchedulerError(f"cannot reach the Dask scheduler at {settings.address}: {limit}") from error
         except Exception as error:
             # Whatever it is that listens there may say anything, which can be misread in as many ways.
             raise SchedulerError(f"cannot reach the Dask scheduler at {settings.address}: {_root(error)}") from error

@@ -42,7 +42,8 @@ def in_shuffles(scheduler: Scheduler) -> set[WorkerState]:
     everyone = list(scheduler.workers.values())
     free = everyone
     for plugin in list(scheduler.plugins.values()):
-        free = plugin.valid_workers_downscaling(scheduler, free)
+        if hasattr(plugin, "valid_workers_downscaling"):
+            free = plugin.valid_workers_downscaling(scheduler, free)
     return set(everyone).difference(free)
 
 
