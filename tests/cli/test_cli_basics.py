@@ -32,7 +32,7 @@ def test_every_command_has_help(slotsmith: CommandLine, command: str, option: st
 
 def test_the_help_names_every_command_and_what_it_does(slotsmith: CommandLine) -> None:
     listed = slotsmith("-h").out.split("Commands:")[1]
-    for command in ("run", "status", "explain", "down", "adopt", "export", "replay", "config"):
+    for command in ("demo", "run", "status", "explain", "down", "adopt", "export", "replay", "config"):
         assert f"\n  {command} " in listed
     assert "..." not in listed
 

@@ -83,8 +83,8 @@ def test_what_is_shown_has_all_defaults_and_no_secret() -> None:
 
 
 def test_the_password_of_the_store_is_not_shown() -> None:
-    text = SHORT + '    store: {url: "postgresql://slots:hunter2@db.example/slots"}\n'
-    assert public_view(config_of(text))["store"]["url"] == "postgresql://slots:********@db.example/slots"
+    text = SHORT + '    store: {url: "sqlite://slots:hunter2@db.example/slots"}\n'
+    assert public_view(config_of(text))["store"]["url"] == "sqlite://slots:********@db.example/slots"
 
 
 def test_a_view_without_secrets_is_a_file_again() -> None:

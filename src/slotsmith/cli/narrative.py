@@ -54,6 +54,8 @@ def _daemon(report: PoolReport, summary: Mapping[str, Any], now: float) -> str:
 
 
 def _demand(summary: Mapping[str, Any]) -> str:
+    if summary["scheduler"]["at"] is None:
+        return "What is pending is not known: the scheduler has not been heard yet."
     if not summary["pending_tasks"] and not summary["desired_new"]:
         return "Nothing is pending."
     tasks = f"{plural(summary['pending_tasks'], 'task')} pending ({plural(summary['pending_slots'], 'slot')})"

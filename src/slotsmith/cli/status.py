@@ -159,7 +159,9 @@ def troubles(report: PoolReport, now: float) -> Iterator[str]:
         return
     for part in ("scheduler", "provider"):
         if summary[part]["error"]:
-            yield f"{part}: {summary[part]['error']} (last answer {ago(summary[part]['at'], now)} ago)"
+            at = summary[part]["at"]
+            last = "no answer yet" if at is None else f"last answer {ago(at, now)} ago"
+            yield f"{part}: {summary[part]['error']} ({last})"
     for unmet in summary["unmet"]:
         yield f"unmet: {unmet['what']}: {unmet['reason']}"
     if summary["launch_error"]:

@@ -307,22 +307,24 @@ def _launches(
     if view.info.desired_new is not None:
         coming = int(np.count_nonzero(found.recently_launched & ~leaving)) + view.in_flight_count
         for_tasks = max(0, view.info.desired_new - coming)
-    needed = max(for_tasks, policy.min_instances - staying)
+    for_minimum = policy.min_instances - staying
+    needed = max(for_tasks, for_minimum)
     if needed <= 0:
         return (), (), 0
     allowed, reason = _allowed(view, found, policy, now)
+    if view.blind and allowed > for_minimum:
+        # Otherwise a scheduler that has died would be launched for as long as its agents give up and end.
+        allowed, reason = max(0, for_minimum), "the scheduler cannot be heard, and what it last asked for may be over"
     # Under a limit the tasks may ask for fewer than the limit: a gang is begun whole or not at all.
     for_tasks_now = wanted.within(allowed).new_instances if view.info.tasks else min(for_tasks, allowed)
-    if view.blind:
-        # Otherwise a scheduler that has died would be launched for as long as its agents give up and end.
-        for_tasks_now, reason = 0, "the scheduler cannot be heard, and what it last asked for may be over"
-    count = min(allowed, max(for_tasks_now, policy.min_instances - staying))
+    count = min(allowed, max(for_tasks_now, for_minimum))
     unmet: tuple[Unmet, ...] = ()
     if count < needed:
         unmet = unmet_beyond(wanted, count, reason) or (Unmet(needed - count, reason),)
     if count <= 0:
         return (), unmet, needed
-    why = f"pending tasks need {_instances(for_tasks)} more" if for_tasks else f"the minimum is {policy.min_instances}"
+    for_tasks_why = f"pending tasks need {for_tasks} more instance{'s' if for_tasks != 1 else ''}"
+    why = for_tasks_why if count > for_minimum else f"the minimum is {policy.min_instances}"
     return (Launch(view.offering, count, why),), unmet, needed
 
 

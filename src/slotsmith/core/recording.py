@@ -57,9 +57,7 @@ def fold(pool: str, rows: Iterable[tuple[float, Row]]) -> dict[str, Any]:
             continue
         instances = _patched(instances, row.get("instances", ()), row.get("gone", ()), "id")
         agents = _patched(agents, row.get("agents", ()), row.get("lost", ()), "name")
-        state = state | {
-            key: row[key] for key in ("tasks", "groups", "desired_new", "in_flight", "draining") if key in row
-        }
+        state = state | {key: row[key] for key in (*_DEMAND, *_CIRCUMSTANCES) if key in row}
         cases[-1]["ticks"].append(_tick(at, instances, agents, state))
     return {"cases": cases}
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class ErrorKind(StrEnum):
-    """What kind of answer a provider error is; the retry rule of each stands in `core.launch_error`."""
+    """What kind of answer a provider error is; the retry rule of each stands in `core.backoff`."""
 
     CAPACITY = "capacity"
     QUOTA = "quota"

@@ -61,6 +61,7 @@ class Pool:
         self.books = books
         self.recorder = recorder
         self.last: Decision | None = None
+        self.drain_due = asyncio.Event()
         self.termination_due = asyncio.Event()
         self._name = name
         self._policy = policy
@@ -82,6 +83,7 @@ class Pool:
             clock=clock,
             random=random,
             save=recorder.save,
+            on_release=self.termination_due.set,
             on_answer=relist,
             log=log,
         )
@@ -127,6 +129,7 @@ class Pool:
         for intent in intents:
             self._start(self._launcher.carry_out(intent))
         if self.books.terminations or any(agent.draining for agent in self.books.fleet.agents):
+            self.drain_due.set()
             self.termination_due.set()
 
     # Beside the passes
@@ -182,8 +185,10 @@ class Pool:
             progress(len(left))
             fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if i not in self.books.terminations)
             self.books.begin_terminations(Decision(self._clock.now(), terminations=fresh), drain=not force)
-            wait = await self.terminator.step()
-            await self._clock.sleep(_DOWN_LOOK if wait is None else min(wait, _DOWN_LOOK))
+            await self.terminator.drain()
+            await self.terminator.terminate()
+            await self.summarize()
+            await self._clock.sleep(_DOWN_LOOK)
             await self._surroundings.read_both()
         progress(0)
         await self.recorder.save()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -190,7 +190,8 @@ class Provisioner:
                 self._surroundings.listings.run(),
                 self._surroundings.views.run(),
                 self._pass_forever(pool),
-                self._terminate_forever(pool),
+                self._step_forever(pool, pool.terminator.drain, pool.drain_due),
+                self._step_forever(pool, pool.terminator.terminate, pool.termination_due),
                 self._summarize_forever(pool),
                 self._stopping.wait(),
             )
@@ -226,7 +227,8 @@ class Provisioner:
         await self._surroundings.listings.read_once()
         await self._surroundings.views.read_once()
         decision = None if self._surroundings.listings.error else await self._pool.run_pass()
-        await self._pool.terminator.step()
+        await self._pool.terminator.drain()
+        await self._pool.terminator.terminate()
         await self._pool.actions_done()
         return decision
 
@@ -302,17 +304,18 @@ class Provisioner:
         await self._clock.sleep(max(0.0, self._passed_at + GATHER - self._clock.now()))
         self._woken.clear()
 
-    async def _terminate_forever(self, pool: Pool) -> None:
+    async def _step_forever(self, pool: Pool, step: Callable[[], Awaitable[float | None]], due: asyncio.Event) -> None:
+        """Step after step: when one is due, and after the seconds that the last one said."""
         while True:
-            pool.termination_due.clear()
+            due.clear()
             try:
-                wait = await pool.terminator.step()
+                wait = await step()
             except StoreError as error:
                 pool.recorder.failed(error)
                 wait = _STORE_RETRY
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await pool.termination_due.wait()
+                    await due.wait()
 
     async def _summarize_forever(self, pool: Pool) -> None:
         """Keep `status`, `explain` and the sign of life current, beside the passes and never in their way."""

@@ -37,7 +37,10 @@ _ENDING: Final = (InstanceState.STOPPING, InstanceState.TERMINATING)
 
 
 class Terminator:
-    """Moves every termination of a pool on, one step at each call."""
+    """Moves every termination of a pool on: `drain` and `terminate` do what can be done now.
+
+    They may run side by side, so that a scheduler that does not answer keeps no stopped instance waiting.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Terminator:
         clock: Clock,
         random: Random,
         save: Callable[[], Awaitable[None]],
+        on_release: Callable[[], None],
         on_answer: Callable[[], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
@@ -59,22 +63,31 @@ class Terminator:
         self._clock = clock
         self._random = random
         self._save = save
+        self._on_release = on_release
         self._on_answer = on_answer
         self._log = log
         self._undrained: set[str] = set()
 
-    async def step(self) -> float | None:
-        """Do what can be done now. Seconds until the next step makes sense; None = when something happens."""
+    async def drain(self) -> float | None:
+        """Ask for agents, and give back those that are to stay. Seconds until asking again; None = not needed."""
         self._look_again()
         await self._cancel_drains()
         await self._drain(when_done=False)
         await self._drain(when_done=True)
+        await self._save()
+        draining = any(record.phase is Phase.DRAINING for record in self._books.terminations.values())
+        return ASK_AGAIN if draining else None
+
+    async def terminate(self) -> float | None:
+        """Ask the provider to end what may be ended. Seconds until asking again; None = when something happens."""
         self._look_again()
         due = self._due(self._clock.now())
         for start in range(0, len(due), CHUNK):
             await self._terminate(due[start : start + CHUNK])
         await self._save()
-        return self._next_step(self._clock.now())
+        now = self._clock.now()
+        waits = [wait for i in self._books.terminations if (wait := self._wait(i, now)) is not None]
+        return max(0.05, min(waits)) if waits else None
 
     async def _drain(self, *, when_done: bool) -> None:
         agents = {
@@ -110,6 +123,7 @@ class Terminator:
             return
         if answer.outcome is DrainOutcome.RELEASED:
             self._books.put_termination(instance_id, replace(record, phase=Phase.TERMINATING, error=""))
+            self._on_release()
         elif answer.outcome is DrainOutcome.REFUSED:
             self._log.info("kept", id=instance_id, why=answer.detail, wanted=record.reason.value)
             self._books.keep_instance(instance_id, answer.detail or "the scheduler refused", self._clock.now())
@@ -191,9 +205,3 @@ class Terminator:
             self._log.info("terminating", id=instance_id, reason=record.reason.value)
         asked = TerminationRecord(record.reason, record.since, record.phase, record.attempts + 1, now, text)
         self._books.put_termination(instance_id, asked)
-
-    def _next_step(self, now: float) -> float | None:
-        if any(record.phase is Phase.DRAINING for record in self._books.terminations.values()):
-            return ASK_AGAIN
-        waits = [wait for i in self._books.terminations if (wait := self._wait(i, now)) is not None]
-        return max(0.05, min(waits)) if waits else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("demo")(demo)
+    app.command("demo", short_help="Run a Dask computation on agents that are launched for it.")(demo)
 
 
 def demo(
@@ -61,6 +61,7 @@ async def _interruptible(demo: Demo) -> int:
         nonlocal interrupted
         if not interrupted:
             interrupted = True
+            demo.interrupted()
             playing.cancel()
 
     loop = asyncio.get_running_loop()

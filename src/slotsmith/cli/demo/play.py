@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,11 @@ from slotsmith.cli.demo.cluster import (
     worker_command,
 )
 from slotsmith.cli.demo.show import Outcome, Show
+from slotsmith.cli.demo.story import Story, reasons
 from slotsmith.cli.demo.work import Piece, count_primes, count_primes_directly, pieces
 from slotsmith.clock import Clock, SystemClock
 from slotsmith.config import Config, load_config
 from slotsmith.config.assembly import Assembly
-from slotsmith.model.record import Move
 from slotsmith.provisioner import Provisioner
 from slotsmith.store.sql import SqlStore, open_store
 
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 POOL = "demo"
-SLOTS = 2
-SMALL, LARGE, GANG, WIDTH = 220, 40, 2, 30_000
+SLOTS, MOST = 2, 3
+SMALL, LARGE, GANG, WIDTH = 220, 40, 2, 80_000
+_ALL = 100_000
 LOOK = 0.2
 """Seconds between two looks at what has happened."""
 QUIET = 60.0
@@ -44,9 +44,9 @@ store: {{url: "sqlite:///{directory}/demo.db"}}
 pools:
   - name: demo
     scheduler: {{type: dask, address: "{address}", poll_period: 500ms}}
-    provider: {{type: local, slots: {slots}, cpus: {slots}, mem_gib: 1, stop_grace: 5s, command: "{command}"}}
+    provider: {{type: local, slots: {slots}, cpus: {slots}, mem_gib: 1, stop_grace: 2s, command: "{command}"}}
     min_instances: 0
-    max_instances: 3
+    max_instances: {most}
     max_idle_agent_period: 4s
     max_agent_starting_period: 60s
     max_agent_disconnect_period: 10s
@@ -63,9 +63,9 @@ class Demo:
         self._began = self._clock.now()
         self._work = pieces(SMALL, LARGE, GANG, WIDTH)
         self._show = Show(len(self._work))
+        self._story = Story(lambda at, text: self._show.line(at - self._began, text), MOST)
         self._done: dict[str, tuple[int, float]] = {}
         self._failed: set[str] = set()
-        self._moves_told = 0
         self._killed = ""
 
     async def play(self) -> bool:
@@ -82,6 +82,10 @@ class Demo:
             wrong = outcome.wrong if outcome else len(self._failed)
             self._show.last_line(len(self._done), len(self._work), wrong, left)
         return outcome.done == outcome.tasks and outcome.wrong == 0 and left == 0
+
+    def interrupted(self) -> None:
+        """Say that the cleaning up has begun; `play` is about to be cancelled."""
+        self._tell("interrupted: ending all that was started")
 
     async def _with_scheduler(self) -> Outcome:
         from distributed import Client
@@ -108,7 +112,7 @@ class Demo:
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
-            self._tell_moves(store)
+            self._tell_records(store)
             return self._account(store, seconds)
         finally:
             pool.stop()
@@ -119,16 +123,15 @@ class Demo:
         file = self._directory / "slotsmith.yaml"
         command = worker_command(address)
         file.write_text(
-            CONFIG.format(directory=self._directory, address=address, slots=SLOTS, command=command), encoding="utf-8"
+            CONFIG.format(directory=self._directory, address=address, slots=SLOTS, most=MOST, command=command),
+            encoding="utf-8",
         )
         return load_config(file)
 
     def _submit(self, client: Client) -> dict[Future[Any], Piece]:
         import dask
 
-        self._tell(
-            f"submitting {len(self._work)} tasks: {SMALL} on one slot, {LARGE} on two, and a gang of {GANG} on two each"
-        )
+        self._tell(f"submitting {len(self._work)} tasks: {SMALL} of 1 slot, {LARGE} of 2, and {GANG} of 2 as a gang")
         futures = {}
         for piece in self._work:
             gang = {"gang": "demo", "gang_size": piece.gang} if piece.gang > 1 else {}
@@ -152,11 +155,11 @@ class Demo:
                 self._kill_one(pool)
 
     def _kill_one(self, pool: Provisioner) -> None:
-        busy = [agent.name for agent in pool.agents if not agent.idle]
-        if busy:
-            self._killed = busy[0]
-            count = kill_agent(self._directory, self._killed)
-            self._tell(f"[red]killed {self._killed} ({count} processes)[/red]: its work will be done again")
+        victim = next((agent for agent in pool.agents if not agent.idle), None)
+        if victim is not None:
+            self._killed = victim.name
+            kill_agent(self._directory, victim.name)
+            self._tell(f"[red]{victim.name} is killed by the demo; its work is done again[/red]")
 
     async def _until_gone(self, pool: Provisioner) -> None:
         self._tell("all tasks are done; the agents fall idle and are given up")
@@ -167,18 +170,16 @@ class Demo:
 
     async def _watch(self, store: SqlStore, pool: Provisioner) -> None:
         while True:
-            self._tell_moves(store)
-            info = pool.scaling_info
+            info, summary = pool.scaling_info, store.summary(POOL)
+            self._tell_records(store)
+            self._story.agents(pool.agents, summary, self._clock.now())
             waiting = sum(kind.count * kind.gang for kind in info.tasks) if info else 0
-            tasks = {a.name: int(a.used.cpus) for a in pool.agents if a.used is not None}
-            self._show.draw(len(self._done), waiting, store.summary(POOL), tasks)
+            agents = {agent.name: agent for agent in pool.agents}
+            self._show.draw(self._seconds(), len(self._done), waiting, summary, agents)
             await self._clock.sleep(LOOK)
 
-    def _tell_moves(self, store: SqlStore) -> None:
-        moves = store.moves(POOL, limit=10_000)
-        for move in moves[self._moves_told :]:
-            self._show.move(move.at - self._began, move)
-        self._moves_told = len(moves)
+    def _tell_records(self, store: SqlStore) -> None:
+        self._story.records(store.decisions(POOL, limit=_ALL), store.moves(POOL, limit=_ALL))
 
     def _tell(self, text: str) -> None:
         self._show.line(self._seconds(), text)
@@ -187,22 +188,20 @@ class Demo:
         return self._clock.now() - self._began
 
     def _account(self, store: SqlStore, seconds: float) -> Outcome:
-        found = sum(count for count, _ in self._done.values())
-        expected = count_primes_directly(self._work[-1].stop)
-        wrong = sum(
-            1 for piece in self._work if piece.name in self._done and self._done[piece.name][0] != _directly(piece)
-        )
+        directly = count_primes_directly(self._work)
         slots = {piece.name: piece.slots for piece in self._work}
+        spans = store.spans(POOL, 0.0, math.inf)
+        ids = [span.instance_id for span in spans]
         return Outcome(
             tasks=len(self._work),
             done=len(self._done),
-            wrong=wrong + len(self._failed),
-            found=found,
-            expected=expected,
+            wrong=sum(count != directly[name] for name, (count, _) in self._done.items()) + len(self._failed),
+            found=sum(count for count, _ in self._done.values()),
+            expected=sum(directly.values()),
             slot_seconds=sum(spent * slots[name] for name, (_, spent) in self._done.items()),
             slots=SLOTS,
-            spans=store.spans(POOL, 0.0, math.inf),
-            reasons=_reasons(store),
+            spans=spans,
+            reasons=reasons(ids, store.decisions(POOL, limit=_ALL), store.moves(POOL, limit=_ALL)),
             killed=self._killed,
             seconds=seconds,
         )
@@ -225,20 +224,3 @@ class Demo:
                     await self._clock.sleep(0.1)
                     left = processes_left(self._directory)
         return left
-
-
-def _directly(piece: Piece) -> int:
-    return count_primes_directly(piece.stop) - count_primes_directly(piece.start)
-
-
-def _reasons(store: SqlStore) -> Sequence[tuple[str, str, str]]:
-    """For each instance that there was: why it was launched, and why it went."""
-    launched: list[str] = []
-    for row in store.decisions(POOL, limit=10_000):
-        for launch in row.body.get("launch", ()):
-            launched += [launch["reason"]] * launch["count"]
-    moves: Sequence[Move] = store.moves(POOL, limit=10_000)
-    first = [move.instance_id for move in moves if move.before is None]
-    ended = {move.instance_id: move.note for move in moves if move.after is None}
-    whys = dict(zip(first, launched, strict=False))
-    return [(instance, whys.get(instance, ""), ended.get(instance, "")) for instance in first]

@@ -5,6 +5,7 @@ This module runs on the Dask workers; it imports nothing of the provisioner.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,14 +49,15 @@ def count_primes(piece: Piece) -> tuple[int, float]:
     return found, began.now() - start
 
 
-def count_primes_directly(limit: int) -> int:
-    """The same number by a sieve, to check the sum of all pieces against."""
+def count_primes_directly(work: Sequence[Piece]) -> dict[str, int]:
+    """The same numbers by one sieve, by the pieces' names."""
+    limit = max(piece.stop for piece in work)
     sieve = np.ones(max(limit, 2), dtype=np.bool_)
     sieve[:2] = False
     for number in range(2, int(limit**0.5) + 1):
         if sieve[number]:
             sieve[number * number :: number] = False
-    return int(sieve[:limit].sum())
+    return {piece.name: int(np.count_nonzero(sieve[piece.start : piece.stop])) for piece in work}
 
 
 def _is_prime(number: int) -> bool:
