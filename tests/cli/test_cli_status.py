@@ -156,11 +156,15 @@ def test_a_pool_that_is_no_longer_in_the_file_is_told(slotsmith: CommandLine, bo
     assert [pool["pool"] for pool in json.loads(slotsmith("status", "--json").out)["pools"]] == ["tpu", "cpu", "gpu"]
 
 
-@pytest.mark.parametrize("change", [{"at": NOW - 3600}, {"stopped": True}])
-def test_a_daemon_that_is_not_there_is_told(slotsmith: CommandLine, books: Path, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("change", "told"), [({"at": NOW - 3600}, "not seen for 1h"), ({"stopped": True}, "stopped for ")]
+)
+def test_a_daemon_that_is_not_there_is_told(
+    slotsmith: CommandLine, books: Path, change: dict[str, Any], told: str
+) -> None:
     with open_store(f"sqlite:///{books}") as store:
         store.commit(Changes("gpu", NOW, summary=SUMMARY | change))
-    assert "not seen for " in slotsmith("status").out
+    assert told in slotsmith("status").out
     assert "No daemon is running" in slotsmith("explain").out
     assert json.loads(slotsmith("status", "gpu", "--json").out)["pools"][0]["daemon"]["alive"] is False
 

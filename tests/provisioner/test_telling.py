@@ -1,15 +1,20 @@
-"""What a pool logs and records: what has changed, and not how things stand."""
+"""What a pool logs and records: what has changed, not how things stand; and why it does not work yet."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from structlog.testing import capture_logs
 
 from provisioner.world import World
+from slotsmith.model.launch_error import ErrorKind
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.task import TaskClass
+from slotsmith.providers.base import ProviderError
+from slotsmith.store.base import Changes
+from waiting import until
 
 SMALL, LARGE = Resources(slots=1), Resources(slots=2)
 
@@ -54,3 +59,44 @@ def test_another_kind_of_task_is_told_and_one_that_comes_back_is_told_again() ->
         "tasks of 1 slot",
         "tasks of 2 slots",
     ]
+
+
+def summary_of(world: World) -> dict[str, Any]:
+    return dict(world.store.summary("p") or {})
+
+
+def test_i6_a_pool_that_cannot_be_set_up_says_why() -> None:
+    async def scenario() -> None:
+        world = World(max_instances=7)
+        world.provider.setup = denied  # type: ignore[method-assign]
+        last = {"instances": [{"id": "old"}], "counts": {"running": 1}, "pending_tasks": 5, "unmet": ["x"]}
+        world.store.commit(Changes("p", 123.0, summary=last))
+        running = asyncio.create_task(world.pool.run())
+        await until(lambda: "provider" in summary_of(world), what="a summary")
+        await until(lambda: summary_of(world)["provider"]["error"] == "the key is wrong", what="the reason")
+        told = summary_of(world)
+        assert (told["instances"], told["counts"], told["stopped"]) == ([{"id": "old"}], {"running": 1}, False)
+        assert (told["pending_tasks"], told["unmet"], told["policy"]["max_instances"]) == (0, [], 7)
+        # What has vanished since is taken to have ended when a daemon last worked on the pool.
+        assert world.store.load("p").heartbeat == 123.0
+        world.pool.stop()
+        await asyncio.wait_for(running, 10)
+        assert summary_of(world)["stopped"] is True
+
+    async def denied() -> None:
+        await asyncio.sleep(0.01)
+        raise ProviderError(ErrorKind.DENIED, "the key is wrong")
+
+    asyncio.run(scenario())
+
+
+def test_i6_a_pool_whose_provider_cannot_be_listed_says_why() -> None:
+    async def scenario() -> None:
+        world = World()
+        world.provider.list_faults = [ProviderError(ErrorKind.DENIED, "no right to list")] * 10_000
+        running = asyncio.create_task(world.pool.run())
+        await until(lambda: summary_of(world).get("provider", {}).get("error") == "no right to list", what="the reason")
+        world.pool.stop()
+        await asyncio.wait_for(running, 10)
+
+    asyncio.run(scenario())

@@ -99,6 +99,9 @@ def test_i12_a_hanging_provider_is_its_own_pools_trouble_and_served_when_it_answ
         other.demand(2)
         daemon.start()
         assert follows(queue, daemon) < 2.5
+        wait_until(lambda: daemon.report("hung")["daemon"]["alive"], timeout=60, what="a sign of life")
+        for command in ("status", "explain"):
+            assert "provider: it has not answered yet" in daemon.command(command).stdout
         agents = daemon.processes()
         daemon.stop(STOPS_WITHIN)
         assert daemon.processes() == agents
@@ -125,7 +128,7 @@ def test_a_pool_whose_scheduler_comes_back_is_served(tmp_path: Path, monkeypatch
     with DaskProcesses() as processes:
         cluster = DaskCluster(processes, tmp_path, config={})
         periods = {"max_idle_agent_period": "1s", "max_instances": 2}
-        pool = dask_pool("dask", cluster.address, worker_command(cluster.address), **periods)
+        pool = dask_pool("dask", cluster.address, worker_command(cluster.address, tmp_path), **periods)
         with Daemon(tmp_path, pool, queue.pool("good")) as daemon:
             daemon.start()
             wait_until(lambda: "reading the scheduler fails" in daemon.log(), timeout=60, what="a complaint")

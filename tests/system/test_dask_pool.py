@@ -52,7 +52,7 @@ class Place:
     async def pool(self, most: int) -> AsyncIterator[Pool]:
         """A pool at work; its instances stay when it is left."""
         file = self.directory / f"slotsmith-{most}.yaml"
-        address, command = self.cluster.address, worker_command(self.cluster.address)
+        address, command = self.cluster.address, worker_command(self.cluster.address, self.directory)
         text = CONFIG.format(
             directory=self.directory, address=address, slots=SLOTS, command=command, most=most, idle=IDLE
         )
@@ -250,3 +250,22 @@ async def shrinks_under_load(place: Place) -> None:
 
 def test_i4_over_a_lowered_maximum_busy_agents_finish_first(place: Place) -> None:
     asyncio.run(shrinks_under_load(place))
+
+
+async def one_behind_the_other(place: Place) -> None:
+    """Two tasks that each need a whole agent wait when the first agent joins: Dask gives it both of them."""
+    async with place.pool(2) as pool, place.cluster.client() as client:
+        load = Load(client, place.directory)
+        futures = load.submit([6.0, 6.0], SLOTS)
+        await until(lambda: len(pool.provisioner.agents) == 2, timeout=60, what="two agents")
+        # The second agent is there for the second task; without help it would idle beside the waiting one, be given
+        # up, and be launched again, for as long as the first task takes.
+        await until(lambda: pool.working() == 2, timeout=4, what="work for both of them")
+        await load.take(futures)
+        await pool.gone()
+        load.check()
+        assert len(pool.ends()) == 2
+
+
+def test_a_task_behind_another_moves_to_the_agent_that_was_launched_for_it(place: Place) -> None:
+    asyncio.run(one_behind_the_other(place))

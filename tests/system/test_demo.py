@@ -57,13 +57,15 @@ class Run:
                     output.write(part)
         return ESCAPES.sub("", self.output.read_text(errors="replace"))
 
-    def says(self, words: str, timeout: float = 120.0) -> None:
-        """Return when it has said that."""
+    def says(self, words: str, timeout: float = 180.0) -> None:
+        """Return when it has said something that the pattern `words` fits."""
 
         def said() -> bool:
             self.look()
-            assert words in self.text() or self.process.poll() is None, self.text()
-            return words in self.text()
+            ended = self.process.poll() is not None
+            found = re.search(words, self.text()) is not None
+            assert found or not ended, self.text()
+            return found
 
         wait_until(said, timeout=timeout, what=f"{words!r}; so far:\n{self.text()}")
 
@@ -120,7 +122,7 @@ def check_interrupted(run: Run, number: int) -> None:
     assert (tasks, wrong, left) == (TASKS, 0, 0)
     assert done <= TASKS
     assert "Traceback" not in run.text()
-    assert [path for path in run.directory.iterdir() if path.name.startswith("slotsmith-demo")] == []
+    assert [path.name for path in run.directory.iterdir()] == ["output"]
 
 
 @pytest.mark.timeout(400)
@@ -131,6 +133,7 @@ def test_a_whole_demo(tmp_path: Path, runs: list[Run]) -> None:
     assert run.process.wait(60) == 0, run.text()
     assert run.last_line() == (TASKS, TASKS, 0, 0)
     assert run.left() == []
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
     told = run.text()
     assert "Traceback" not in told
     killed = re.search(r"(demo-\S+) is killed by the demo", told)
@@ -156,7 +159,7 @@ def test_a_whole_demo(tmp_path: Path, runs: list[Run]) -> None:
 def test_ctrl_c_while_agents_boot(tmp_path: Path, runs: list[Run]) -> None:
     run = Run(tmp_path)
     runs.append(run)
-    run.says(" runs (pid ")
+    run.says(r" runs \(pid ")
     check_interrupted(run, signal.SIGINT)
 
 
@@ -172,12 +175,12 @@ def test_a_termination_while_agents_work_on_a_terminal(tmp_path: Path, runs: lis
 MOMENTS = {
     "at the start": "starting a Dask scheduler",
     "with a scheduler": "submitting",
-    "at the first launch": "launching 3",
-    "while agents boot": " runs (pid ",
+    "at the first launch": "launching",
+    "while agents boot": r" runs \(pid ",
     "when agents join": "has joined",
-    "at work": "53 of",
+    "at work": "tasks are done",
     "after the kill": "is killed",
-    "when its place is taken": "launching 1",
+    "when its place is taken": r"is killed[^$]* runs \(pid ",
     "all done": "all tasks are done",
     "while they go": "is given up: long idle",
 }

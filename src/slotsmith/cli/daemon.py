@@ -17,6 +17,8 @@ from slotsmith.providers.base import ProviderError
 
 CLOSE_DEADLINE: Final = 10.0
 """Seconds for letting go of a pool's connections."""
+FIRST_LOOK: Final = 3.0
+"""Seconds for a plain no of a provider; one that takes longer is waited for by the pool itself, which tells of it."""
 FIRST_PAUSE: Final = 5.0
 """Seconds until a pool that failed by a fault of the program is started anew; doubled each time."""
 LONGEST_PAUSE: Final = 300.0
@@ -110,7 +112,7 @@ class Daemon:
         stopped = asyncio.create_task(self._stopping.wait())
         done = asyncio.create_task(runner.setup())
         try:
-            await asyncio.wait((stopped, done), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((stopped, done), timeout=FIRST_LOOK, return_when=asyncio.FIRST_COMPLETED)
             error = done.exception() if done.done() else None
         finally:
             stopped.cancel()

@@ -43,7 +43,8 @@ def _fleet(summary: Mapping[str, Any]) -> str:
     flight = f", and {summary['in_flight']} asked for and not listed yet" if summary["in_flight"] else ""
     fleet = f"{plural(sum(counts.values()), 'instance')}{f' ({states})' if states else ''}{flight}"
     limits = f"at least {policy['min_instances']} and at most {policy['max_instances']}"
-    return f"{fleet}; {limits} of {summary['offering']['name']}."
+    kind = f" of {summary['offering']['name']}" if summary["offering"] else ""
+    return f"{fleet}; {limits}{kind}."
 
 
 def _daemon(report: PoolReport, summary: Mapping[str, Any], now: float) -> str:

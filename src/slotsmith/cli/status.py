@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -111,7 +111,8 @@ def _pool_row(report: PoolReport, now: float) -> tuple[object, ...]:
     summary = report.summary
     if summary is None:
         return (report.name, "never run", *("-",) * 6)
-    daemon = "running" if report.alive(now) else f"not seen for {ago(summary['at'], now)}"
+    silent = "stopped for" if summary.get("stopped") else "not seen for"
+    daemon = "running" if report.alive(now) else f"{silent} {ago(summary['at'], now)}"
     states = [f"{count} {state}" for state, count in sorted(summary["counts"].items())]
     if summary["in_flight"]:
         states.append(f"{summary['in_flight']} in flight")
@@ -124,9 +125,15 @@ def _pool_row(report: PoolReport, now: float) -> tuple[object, ...]:
         f"{policy['min_instances']} to {policy['max_instances']}",
         ", ".join(states) or "-",
         ", ".join(f"{count} {agent}" for agent, count in sorted(agents.items()) if agent != "none") or "-",
-        f"{plural(summary['pending_tasks'], 'task')}, {plural(summary['pending_slots'], 'slot')}",
+        _pending(summary),
         len(summary["unmet"]) or "-",
     )
+
+
+def _pending(summary: Mapping[str, Any]) -> str:
+    if summary["scheduler"]["at"] is None:
+        return "not known"
+    return f"{plural(summary['pending_tasks'], 'task')}, {plural(summary['pending_slots'], 'slot')}"
 
 
 def _instance_row(each: dict[str, Any], now: float) -> tuple[object, ...]:
@@ -162,6 +169,8 @@ def troubles(report: PoolReport, now: float) -> Iterator[str]:
             at = summary[part]["at"]
             last = "no answer yet" if at is None else f"last answer {ago(at, now)} ago"
             yield f"{part}: {summary[part]['error']} ({last})"
+        elif summary[part]["at"] is None and not summary["provider"]["error"]:
+            yield f"{part}: no answer yet"
     for unmet in summary["unmet"]:
         yield f"unmet: {unmet['what']}: {unmet['reason']}"
     if summary["launch_error"]:

@@ -39,9 +39,9 @@ BUSY_AGENT: Final = 1
 IDLE_AGENT: Final = 2
 
 # Equal stretches of two listings are skipped a block at a time; a block is what one comparison in C handles.
-_BLOCK: Final = 64
+_BLOCK: Final = 16
 # More changes than this in each block, on average from the first few blocks on, are not few.
-_FEW: Final = 16
+_FEW: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,7 +214,7 @@ def changed_positions(old: tuple[Any, ...], new: tuple[Any, ...]) -> list[int] |
             for row, (one, other) in enumerate(zip(before, after, strict=True), start)
             if one is not other and one != other
         ]
-        if len(changed) > _FEW * (start // _BLOCK + 4):
+        if len(changed) > _FEW * (start // _BLOCK + 16):
             return None
     return None if any(old[row][0] != new[row][0] for row in changed) else changed
 

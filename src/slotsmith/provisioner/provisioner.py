@@ -27,6 +27,7 @@ from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import Recorder
 from slotsmith.provisioner.telemetry import Telemetry, TelemetrySink, log_sink
+from slotsmith.provisioner.unready import Unready
 from slotsmith.schedulers.base import Scheduler
 from slotsmith.store.base import Store, StoreError, StoreRunner
 
@@ -320,30 +321,47 @@ class Provisioner:
     async def _summarize_forever(self, pool: Pool) -> None:
         """Keep `status`, `explain` and the sign of life current, beside the passes and never in their way."""
         told: Decision | None = None
+        told_at = -math.inf
         while True:
             await self._clock.sleep(SUMMARY_PERIOD)
-            if pool.last is told:
+            # There is no pass before the first listing, and what keeps it away is worth telling.
+            if pool.last is told and self._clock.now() < told_at + HEARTBEAT:
                 continue
-            told = pool.last
+            told, told_at = pool.last, self._clock.now()
             try:
                 await pool.summarize()
             except StoreError as error:
                 pool.recorder.failed(error)
 
     async def _set_up_patiently(self) -> bool:
-        """Set up, however long it takes; False when stopped before."""
+        """Set up, however long it takes, and say so meanwhile; False when stopped before."""
+        unready = Unready(self.pool, self.policy, self._store, self._run_store, self._clock)
+        telling = asyncio.create_task(unready.tell_for_ever())
+        setting_up = asyncio.create_task(self._set_up_at_last(unready))
+        stopped = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((setting_up, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (telling, setting_up, stopped):
+                task.cancel()
+            await asyncio.gather(telling, setting_up, stopped, return_exceptions=True)
+        if self._ready is None:
+            await unready.stopped()
+        return self._ready is not None
+
+    async def _set_up_at_last(self, unready: Unready) -> None:
         failures = 0
-        while not self._stopping.is_set():
+        while True:
             try:
                 await self.setup()
-                return True
             except Exception as error:  # noqa: BLE001 - a pool whose provider or store is not ready waits for it
-                failures += 1
-                self._log.error("cannot start yet, trying again", error=describe(error, SETUP_DEADLINE))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(_SLOWEST_SETUP_RETRY, 2.0 ** (failures - 1))):
-                    await self._stopping.wait()
-        return False
+                text = describe(error, SETUP_DEADLINE)
+                self._log.error("cannot start yet, trying again", error=text)
+                unready.failed(text)
+            else:
+                return
+            await self._clock.sleep(min(_SLOWEST_SETUP_RETRY, 2.0**failures))
+            failures += 1
 
     @property
     def _pool(self) -> Pool:

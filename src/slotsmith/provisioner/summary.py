@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -55,6 +56,34 @@ def summarize(
         "provider": _observer(listings),
         "strays": sorted(view.strays),
         "next": _next(view, policy, found, decision.at),
+    }
+
+
+def summarize_unready(last: Mapping[str, Any] | None, policy: Policy, trouble: str, now: float) -> dict[str, Any]:
+    """A pool whose provider is not ready: its instances are those of the `last` summary, its offering may be None."""
+    last = last or {}
+    kept = {key: last[key] for key in ("instances", "instances_omitted", "counts", "strays", "offering") if key in last}
+    never = {"ok": False, "error": None, "at": None}
+    return {
+        "offering": None,
+        "instances": [],
+        "instances_omitted": 0,
+        "counts": {},
+        "in_flight": 0,
+        "pending_tasks": 0,
+        "pending_slots": 0,
+        "desired_new": 0,
+        "unmet": [],
+        "launch_error": None,
+        "next_attempt_at": None,
+        "join_failures": 0,
+        "strays": [],
+        "next": [],
+        **kept,
+        "at": now,
+        "policy": asdict(policy),
+        "scheduler": never,
+        "provider": {**never, "error": trouble, "at": last.get("provider", never)["at"]},
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -21,12 +22,21 @@ START_DEADLINE = 60.0
 END_DEADLINE = 5.0
 
 
-def worker_command(address: str) -> str:
-    """The pool's agent command: one Dask worker, named after its instance, that has the instance's slots."""
+def worker_command(address: str, scratch: Path) -> str:
+    """The pool's agent command: one Dask worker, named after its instance, that has the instance's slots.
+
+    Its own files are in the directory `scratch`.
+    """
     return (
-        f"{sys.executable} -m distributed.cli.dask_worker {address} --name {{instance_id}} --nworkers 1 "
-        "--nthreads {slots} --resources slot={slots} --memory-limit 0 --no-nanny --no-dashboard --death-timeout 60"
+        f"{_word(sys.executable)} -m distributed.cli.dask_worker {address} --name {{instance_id}} --nworkers 1 "
+        "--nthreads {slots} --resources slot={slots} --memory-limit 0 --no-nanny --no-dashboard --death-timeout 60 "
+        f"--local-directory {_word(scratch)}"
     )
+
+
+def _word(text: object) -> str:
+    """As one word of a command line in which braces are placeholders."""
+    return shlex.quote(str(text)).replace("{", "{{").replace("}", "}}")
 
 
 @asynccontextmanager
@@ -48,6 +58,7 @@ async def dask_scheduler(directory: Path) -> AsyncIterator[str]:
             stdout=output,
             stderr=output,
             cwd=directory,
+            env=os.environ | {"DASK_TEMPORARY_DIRECTORY": str(directory)},
             start_new_session=True,  # Ctrl-C is for the demo, which ends the scheduler when all else is done
         )
     try:

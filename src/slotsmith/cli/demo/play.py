@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from contextlib import suppress
 from pathlib import Path
@@ -44,7 +45,7 @@ store: {{url: "sqlite:///{directory}/demo.db"}}
 pools:
   - name: demo
     scheduler: {{type: dask, address: "{address}", poll_period: 500ms}}
-    provider: {{type: local, slots: {slots}, cpus: {slots}, mem_gib: 1, stop_grace: 2s, command: "{command}"}}
+    provider: {{type: local, slots: {slots}, cpus: {slots}, mem_gib: 1, stop_grace: 2s, command: {command}}}
     min_instances: 0
     max_instances: {most}
     max_idle_agent_period: 4s
@@ -121,7 +122,7 @@ class Demo:
 
     def _configuration(self, address: str) -> Config:
         file = self._directory / "slotsmith.yaml"
-        command = worker_command(address)
+        command = json.dumps(worker_command(address, self._directory))
         file.write_text(
             CONFIG.format(directory=self._directory, address=address, slots=SLOTS, most=MOST, command=command),
             encoding="utf-8",
