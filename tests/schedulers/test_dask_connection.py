@@ -65,7 +65,7 @@ async def server(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
 async def test_nobody_listens(quiet: None) -> None:
     connector = Connector(f"tcp://127.0.0.1:{free_port()}", connect_timeout="1s")
     begun = time.monotonic()
-    with pytest.raises(SchedulerError, match=r"cannot reach the Dask scheduler at tcp://127\.0\.0\.1:\d+: .*refused"):
+    with pytest.raises(SchedulerError, match=r"cannot reach .* at tcp://127\.0\.0\.1:\d+: .*(refused|Timed out)"):
         await connector.setup()
     assert time.monotonic() - begun < 4  # the first time, Dask has to be imported
     with pytest.raises(SchedulerError, match="cannot reach"):

@@ -79,6 +79,10 @@ class Pool:
     def moves(self) -> list[Move]:
         return list(self._store.moves("p", limit=100_000))
 
+    def launched(self) -> set[str]:
+        """All instances that there have been."""
+        return {move.instance_id for move in self.moves() if move.before is None}
+
     def ends(self) -> dict[str, tuple[float, str]]:
         """When and why each instance has gone."""
         return {move.instance_id: (move.at, move.note) for move in self.moves() if move.after is None}
@@ -88,8 +92,12 @@ class Pool:
         return sum(not agent.idle for agent in self.provisioner.agents)
 
     async def gone(self) -> None:
-        """Return when there is no instance any more."""
-        await until(lambda: not self.provisioner.instances, timeout=60, what=f"an empty fleet, not {self.left()}")
+        """Return when there is no instance any more, and that is on record."""
+
+        def recorded() -> bool:
+            return not self.provisioner.instances and self.ends().keys() == self.launched()
+
+        await until(recorded, timeout=60, what=f"an empty fleet, not {self.left()}")
 
     def left(self) -> list[tuple[str, InstanceState, str]]:
         return [(instance.id, instance.state, instance.detail) for instance in self.provisioner.instances]
@@ -178,8 +186,7 @@ async def goes_up_and_down(place: Place, tasks: int, waves: int) -> Counter[str]
         meanwhile = Counter(why for _, why in pool.ends().values())
         await pool.gone()
         load.check()
-        launched = {move.instance_id for move in pool.moves() if move.before is None}
-        assert pool.ends().keys() == launched
+        launched = pool.launched()
         assert {why for _, why in pool.ends().values()} == {"terminated: long idle"}
         assert most_at_once(pool.moves()) <= MOST
     assert find_processes(state_dir=place.directory) == []
@@ -241,7 +248,7 @@ async def shrinks_under_load(place: Place) -> None:
             assert why["terminated: instance number exceeding maximum"] == MOST - 1
             await pool.gone()
             load.check()
-            launched = set(pool.ends())
+            launched = pool.launched()
     assert unfinished > 0, "the others did not go before all was done"
     assert len(launched) == MOST
     assert find_processes(state_dir=place.directory) == []

@@ -126,7 +126,7 @@ async def _load(module: str) -> Any:
 
 
 def _root(error: BaseException) -> str:
-    """The message of the innermost cause: the outer ones say no more than that there was one."""
-    while error.__cause__ is not None:
+    """The message of the innermost cause that has one: the outer ones say no more than that there was one."""
+    while error.__cause__ is not None and str(error.__cause__):
         error = error.__cause__
     return str(error) or type(error).__name__

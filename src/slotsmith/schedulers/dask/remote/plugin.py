@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from . import stealing
 from .drains import Drains, pause
 from .report import report
 from .tally import Tally
@@ -93,6 +94,7 @@ class ScalingPlugin(SchedulerPlugin):
             self._scheduler.add_plugin(self, name=self.name)
             self._tally.scan()
         self._tally.mend()
+        stealing.spread(self._scheduler)
         return report(self._scheduler, self._tally)
 
     async def wait(self, seen: int, patience: float) -> int:

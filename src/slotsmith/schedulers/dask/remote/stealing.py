@@ -1,4 +1,4 @@
-"""Takes tasks back from a worker before it has started them, by the protocol of work stealing.
+"""Takes tasks away from a worker before it has started them, by the protocol of work stealing.
 
 Only the worker knows which of its tasks have started. It is asked, for each task, to give it up if it has not; that is
 the request which work stealing sends. A task that was given up goes back to the scheduler, which assigns it anew, so it
@@ -7,6 +7,7 @@ can neither be lost nor run twice. Where work stealing is switched off, tasks st
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING, Any
 
 from distributed.core import Status
@@ -65,3 +66,52 @@ def take_back(scheduler: Scheduler, worker: WorkerState) -> None:
         elif ts not in worker.long_running and not (ts.worker_restrictions or ts.host_restrictions):
             stealing.move_task_request(ts, worker, _NOWHERE)
             asked += 1
+
+
+def spread(scheduler: Scheduler) -> None:
+    """Move tasks that wait for a resource of their worker to workers that have it free.
+
+    As soon as one worker has a resource, the scheduler gives it all tasks that ask for it. Work stealing counts threads
+    only, so a worker that joins later would idle beside them.
+    """
+    stealing = scheduler.extensions.get("stealing")
+    crowded = [worker for worker in scheduler.running if _lacks(worker)]
+    if stealing is None or not crowded:
+        return
+    room = {worker: _room(worker) for worker in scheduler.running if worker not in crowded}
+    for info in stealing.in_flight.values():
+        # What is on its way may ask for anything; the next look will tell what is left.
+        room.pop(info["thief"], None)
+    for victim in crowded:
+        if not any(any(left.values()) for left in room.values()):
+            return
+        _relieve(stealing, victim, room)
+
+
+def _lacks(worker: WorkerState) -> bool:
+    return any(used > worker.resources.get(name, 0) for name, used in worker.used_resources.items())
+
+
+def _room(worker: WorkerState) -> dict[str, float]:
+    return {name: amount - worker.used_resources.get(name, 0) for name, amount in worker.resources.items()}
+
+
+def _relieve(stealing: Any, victim: WorkerState, room: dict[Any, dict[str, float]]) -> None:
+    """Ask the victim for what it will start last, as long as it has too much and others have room for it."""
+    lacking = {name: used - victim.resources.get(name, 0) for name, used in victim.used_resources.items()}
+    movable = [ts for ts in victim.processing if ts.resource_restrictions and ts not in stealing.in_flight]
+    for ts in heapq.nlargest(_AT_ONCE, movable, key=lambda ts: ts.priority or ()):
+        asked: dict[str, float] = ts.resource_restrictions or {}
+        if ts.worker_restrictions or ts.host_restrictions or ts in victim.long_running:
+            continue
+        if not any(lacking.get(name, 0) > 0 for name in asked):
+            continue
+        thief = next(
+            (worker for worker, left in room.items() if all(left.get(n, 0) >= a for n, a in asked.items())), None
+        )
+        if thief is None:
+            continue
+        stealing.move_task_request(ts, victim, thief)
+        for name, amount in asked.items():
+            lacking[name] -= amount
+            room[thief][name] -= amount
