@@ -29,7 +29,7 @@ from slotsmith.provisioner.pending import PaidTime, Pending
 from slotsmith.store.base import PoolBooks
 
 # An agent that the scheduler refused to give up is not asked for again within this time: its next views will show
-# what it is doing, and asking more often would only repeat the answer.
+# what it is doing, and asking more often would only repeat the answer. A shorter idle period makes it shorter.
 REFUSAL_HOLDS: Final = 30.0
 
 _PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
@@ -45,6 +45,7 @@ class Books:
         open_spans: Iterable[StatisticsSpan],
         *,
         consistency_window: float,
+        max_idle_agent_period: float,
         random: Random,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
@@ -59,6 +60,7 @@ class Books:
         self.owns = kept.owns
         self.strays: frozenset[str] = frozenset()
         self._consistency_window = consistency_window
+        self._refusal_holds = min(REFUSAL_HOLDS, max_idle_agent_period)
         self._random = random
         self._log = log
         self._heartbeat = kept.heartbeat or 0.0
@@ -276,7 +278,7 @@ class Books:
 
     def keep_instance(self, instance_id: str, why: str, now: float) -> None:
         """A termination is called off (the scheduler keeps the agent), and not tried again for a while."""
-        self._refused[instance_id] = now + REFUSAL_HOLDS
+        self._refused[instance_id] = now + self._refusal_holds
         row = self.fleet.rows.get(instance_id)
         if row is not None:
             state = self.fleet.instances[row].state

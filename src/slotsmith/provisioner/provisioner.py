@@ -161,6 +161,7 @@ class Provisioner:
             kept,
             [span for span in spans if span.end is None],
             consistency_window=self._provider.consistency_window,
+            max_idle_agent_period=self.policy.max_idle_agent_period,
             random=self._random,
             log=self._log,
         )
