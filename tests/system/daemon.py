@@ -141,6 +141,10 @@ class Daemon:
         report: dict[str, Any] = json.loads(said.stdout)["pools"][0]
         return report
 
+    def instances(self) -> set[str]:
+        """The ids of the instances that have a process: an agent's own short-lived children come and go."""
+        return {process.instance_id for process in find_processes(state_dir=self.directory)}
+
     def processes(self) -> set[int]:
         """Everything that runs for its instances."""
         return {process.pid for process in find_processes(state_dir=self.directory)}

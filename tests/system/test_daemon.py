@@ -87,9 +87,10 @@ def test_i12_an_unreachable_scheduler_is_its_own_pools_trouble(tmp_path: Path, p
         good = daemon.report("good")["summary"]
         assert (good["scheduler"]["ok"], good["provider"]["ok"], good["counts"]) == (True, True, {"running": 2})
 
-        agents = daemon.processes()
+        agents = daemon.instances()
         daemon.stop(STOPS_WITHIN)
-        assert daemon.processes() == agents
+        # One that was being given up may have gone meanwhile; all that are signed in still run, and no others do.
+        assert set(queue.live()) <= daemon.instances() <= agents
         assert "Traceback" not in daemon.log()
 
 
@@ -102,9 +103,10 @@ def test_i12_a_hanging_provider_is_its_own_pools_trouble_and_served_when_it_answ
         wait_until(lambda: daemon.report("hung")["daemon"]["alive"], timeout=60, what="a sign of life")
         for command in ("status", "explain"):
             assert "provider: it has not answered yet" in daemon.command(command).stdout
-        agents = daemon.processes()
+        agents = daemon.instances()
         daemon.stop(STOPS_WITHIN)
-        assert daemon.processes() == agents
+        # One that was being given up may have gone meanwhile; all that are signed in still run, and no others do.
+        assert set(queue.live()) <= daemon.instances() <= agents
 
         daemon.start()
         assert follows(queue, daemon) < 2.5
@@ -116,9 +118,10 @@ def test_i12_a_hanging_provider_is_its_own_pools_trouble_and_served_when_it_answ
         gate.unlink()
         other.demand(0)
         assert follows(queue, daemon) < 2.5
-        agents = daemon.processes()
+        agents = daemon.instances()
         daemon.stop(STOPS_WITHIN)
-        assert daemon.processes() == agents
+        # One that was being given up may have gone meanwhile; all that are signed in still run, and no others do.
+        assert set(queue.live()) <= daemon.instances() <= agents
         assert "Traceback" not in daemon.log()
 
 
