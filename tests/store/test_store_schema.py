@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateTable
 from slotsmith.store import migrations
 from slotsmith.store.schema import metadata
 from slotsmith.store.sql import SqlStore
-from slotsmith.store.upsert import upsert
+from slotsmith.store.write import Write
 
 TABLES = metadata.sorted_tables
 
@@ -54,6 +54,8 @@ def test_every_table_is_named_in_the_store(store: SqlStore) -> None:
 def test_statements_are_fit_for_postgresql(table: Table) -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     assert "DOUBLE PRECISION" in str(CreateTable(table).compile(dialect=dialect))
-    assert "ON CONFLICT (" in str(upsert("postgresql", table).compile(dialect=dialect))
+    columns = [column.name for column in table.columns]
+    assert "ON CONFLICT (" in Write(dialect, table, columns).text
+    assert "ON CONFLICT" not in Write(dialect, table, columns, log=True).text
     assert table.name in str(insert(table).compile(dialect=dialect))
     assert "FOR UPDATE" in str(select(table).with_for_update().compile(dialect=dialect))

@@ -236,6 +236,11 @@ class Books:
     def _missing(self, intent: LaunchIntent) -> int:
         return intent.expected - len(self._seen.get(intent.token, ()))
 
+    @property
+    def awaits_listing(self) -> bool:
+        """Whether a listing that shows nothing new would still tell something: that it has been so for long enough."""
+        return bool(self._absent) or any(i.state is IntentState.GRANTED for i in self.intents.values())
+
     def _close_intents(self, began: float) -> None:
         """A granted launch is done when all of it has been listed, or can no longer turn up late."""
         for intent in [i for i in self.intents.values() if i.state is IntentState.GRANTED]:

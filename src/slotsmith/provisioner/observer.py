@@ -44,7 +44,10 @@ class Observation(Generic[T]):
 
 
 class Observer(Generic[T]):
-    """Reads on request and at the latest after `period` seconds; each read has `deadline` seconds."""
+    """Reads on request and at the latest after `period` seconds; each read has `deadline` seconds.
+
+    `on_read` is told of each read that worked, and of the first that failed: whether it brought anything new.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Observer(Generic[T]):
         period: float,
         deadline: float,
         clock: Clock,
-        on_news: Callable[[], None],
+        on_read: Callable[[bool], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self.latest: Observation[T] | None = None
@@ -65,7 +68,7 @@ class Observer(Generic[T]):
         self._period = period
         self._deadline = deadline
         self._clock = clock
-        self._on_news = on_news
+        self._on_read = on_read
         self._log = log
         self._failures = 0
         self._asked = asyncio.Event()
@@ -101,9 +104,12 @@ class Observer(Generic[T]):
             return
         if self.error is not None:
             self._log.info(f"{self._what} works again", failed_for=round(began - (self.failing_since or began), 1))
+        last = self.latest
+        news = self.error is not None or last is None or value != last.value
         self.error, self.failing_since, self._failures = None, None, 0
-        self.latest = Observation(value, began)
-        self._on_news()
+        # What is equal stays the same object, so that whoever looks for differences sees at once that there are none.
+        self.latest = Observation(value if news or last is None else last.value, began)
+        self._on_read(news)
 
     def _failed(self, text: str, began: float) -> None:
         self._failures += 1
@@ -113,7 +119,7 @@ class Observer(Generic[T]):
         self.error = text
         self.failing_since = self.failing_since or began
         if news:
-            self._on_news()
+            self._on_read(True)
 
 
 class Surroundings:
@@ -125,6 +131,7 @@ class Surroundings:
         scheduler: Scheduler,
         *,
         clock: Clock,
+        on_listing: Callable[[bool], None],
         on_news: Callable[[], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
@@ -139,7 +146,7 @@ class Surroundings:
             period=provider.poll_period,
             deadline=LIST_DEADLINE,
             clock=clock,
-            on_news=on_news,
+            on_read=on_listing,
             log=log,
         )
         self.views: Observer[ScalingInfo | None] = Observer(
@@ -148,7 +155,7 @@ class Surroundings:
             period=scheduler.poll_period,
             deadline=VIEW_DEADLINE,
             clock=clock,
-            on_news=on_news,
+            on_read=lambda news: on_news() if news else None,
             log=log,
         )
 

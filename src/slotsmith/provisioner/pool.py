@@ -15,7 +15,8 @@ import structlog
 
 from slotsmith.clock import Clock, IdSource, Random
 from slotsmith.core.backoff import launch_error
-from slotsmith.core.decider import View, decide
+from slotsmith.core.decider import View
+from slotsmith.core.rules import Rules
 from slotsmith.model.decision import Decision, Reason, Termination, Unmet
 from slotsmith.model.instance import Instance
 from slotsmith.model.launch import IntentState, LaunchIntent
@@ -49,6 +50,7 @@ class Pool:
         surroundings: Surroundings,
         recorder: Recorder,
         *,
+        rules: Rules,
         provider: Provider,
         scheduler: Scheduler,
         clock: Clock,
@@ -66,6 +68,7 @@ class Pool:
         self._name = name
         self._policy = policy
         self._surroundings = surroundings
+        self._rules = rules
         self._clock = clock
         self._new_id = new_id
         self._telemetry = telemetry
@@ -98,7 +101,7 @@ class Pool:
         """
         now = self._clock.now()
         view = self.observe(now)
-        decision = decide(view, self._policy, now)
+        decision = self._rules.decide(view, self._policy, now)
         intents = self._intents(decision)
         await self._record(view, decision, intents)
         self._act(intents)
@@ -161,13 +164,14 @@ class Pool:
 
     async def summarize(self, *, stopped: bool = False) -> None:
         """Write what `status` and `explain` show."""
-        decision = self.last or Decision(self._clock.now())
+        now = self._clock.now()
         surroundings = self._surroundings
-        view = self.books.view(self.offering, surroundings.info, blind=surroundings.blind, now=decision.at)
+        view = self.books.view(self.offering, surroundings.info, blind=surroundings.blind, now=now)
         summary = summarize(
             view,
             self._policy,
-            decision,
+            self.last or Decision(now),
+            now,
             self.books.terminations,
             self.launch_error,
             surroundings.listings,

@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from slotsmith.clock import Clock, IdSource, Random
-from slotsmith.core.decider import decide
+from slotsmith.core.rules import SLOTSMITH, Rules
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision
 from slotsmith.model.instance import Instance, InstanceState
@@ -25,7 +25,7 @@ from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.faults import describe
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.pool import Pool
-from slotsmith.provisioner.recorder import Recorder
+from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
 from slotsmith.provisioner.telemetry import Telemetry, TelemetrySink, log_sink
 from slotsmith.provisioner.unready import Unready
 from slotsmith.schedulers.base import Scheduler
@@ -35,10 +35,8 @@ SETUP_DEADLINE: Final = 60.0
 """Seconds for the set-up of the provider."""
 GATHER: Final = 0.005
 """Seconds between two passes, at least: the first push is served at once, those that follow closely are one pass."""
-HEARTBEAT: Final = 5.0
-"""Seconds between two passes, at most."""
-SUMMARY_PERIOD: Final = 0.5
-"""Seconds between two summaries, when there has been a pass in between."""
+LONGEST_PAUSE: Final = 300.0
+"""Seconds between two passes, at most: all that could change a decision wakes the pool, so this is only for safety."""
 _SLOWEST_SETUP_RETRY: Final = 30.0
 _STORE_RETRY: Final = 1.0
 
@@ -63,6 +61,8 @@ class Provisioner:
         random: Random,
         new_id: IdSource,
         telemetry: TelemetrySink = log_sink,
+        rules: Rules = SLOTSMITH,
+        bookkeeping: Bookkeeping = FULL_BOOKKEEPING,
     ) -> None:
         self.pool = pool
         self.policy = policy
@@ -74,10 +74,14 @@ class Provisioner:
         self._random = random
         self._new_id = new_id
         self._telemetry = Telemetry(pool, telemetry)
+        self._rules = rules
+        self._bookkeeping = bookkeeping
         self._log = structlog.get_logger("slotsmith").bind(pool=pool)
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._surroundings = Surroundings(provider, scheduler, clock=clock, on_news=self._woken.set, log=self._log)
+        self._surroundings = Surroundings(
+            provider, scheduler, clock=clock, on_listing=self._listed, on_news=self._woken.set, log=self._log
+        )
         self._ready: Pool | None = None
         self._passed_at = -math.inf
 
@@ -171,7 +175,17 @@ class Provisioner:
             self._provider.offerings()[0],
             books,
             self._surroundings,
-            Recorder(self.pool, self.policy, books, self._store, self._run_store, clock=self._clock, log=self._log),
+            Recorder(
+                self.pool,
+                self.policy,
+                books,
+                self._store,
+                self._run_store,
+                bookkeeping=self._bookkeeping,
+                clock=self._clock,
+                log=self._log,
+            ),
+            rules=self._rules,
             provider=self._provider,
             scheduler=self._scheduler,
             clock=self._clock,
@@ -242,7 +256,7 @@ class Provisioner:
         """
         await self._surroundings.read_both()
         now = self._clock.now()
-        return decide(self._pool.observe(now), self.policy, now)
+        return self._rules.decide(self._pool.observe(now), self.policy, now)
 
     async def strays(self) -> Sequence[Instance]:
         """What is listed under our tags and is not known to the books.
@@ -279,8 +293,12 @@ class Provisioner:
 
     # What `run` consists of
 
+    def _listed(self, news: bool) -> None:
+        if news or (self._ready is not None and self._ready.books.awaits_listing):
+            self._woken.set()
+
     async def _pass_forever(self, pool: Pool) -> None:
-        """Pass after pass: when woken, when a period ends, and for a sign of life."""
+        """Pass after pass: when woken, and when a period ends."""
         while True:
             await self._wait_for_reason(pool)
             if self._surroundings.listings.latest is None:
@@ -296,14 +314,15 @@ class Provisioner:
 
     async def _wait_for_reason(self, pool: Pool) -> None:
         now = self._clock.now()
-        deadline = now + HEARTBEAT
+        deadline = now + LONGEST_PAUSE
         if pool.last is not None and pool.last.next_deadline is not None:
             # Periods are over strictly after their end.
             deadline = min(deadline, pool.last.next_deadline + 0.001)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, deadline - now)):
                 await self._woken.wait()
-        await self._clock.sleep(max(0.0, self._passed_at + GATHER - self._clock.now()))
+        now = self._clock.now()
+        await self._clock.sleep(self._rules.next_tick(max(now, self._passed_at + GATHER)) - now)
         self._woken.clear()
 
     async def _step_forever(self, pool: Pool, step: Callable[[], Awaitable[float | None]], due: asyncio.Event) -> None:
@@ -324,12 +343,13 @@ class Provisioner:
         told: Decision | None = None
         told_at = -math.inf
         while True:
-            await self._clock.sleep(SUMMARY_PERIOD)
+            await self._clock.sleep(self._bookkeeping.summary_period)
             # There is no pass before the first listing, and what keeps it away is worth telling.
-            if pool.last is told and self._clock.now() < told_at + HEARTBEAT:
+            if pool.last is told and self._clock.now() < told_at + self._bookkeeping.sign_of_life:
                 continue
             told, told_at = pool.last, self._clock.now()
             try:
+                await pool.recorder.save()
                 await pool.summarize()
             except StoreError as error:
                 pool.recorder.failed(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -21,6 +21,25 @@ from slotsmith.store.base import Changes, Store, StoreError, StoreRunner
 COMPLETE_PERIOD: Final = 3600.0
 """Seconds between two complete records of the view; those between them say what differs."""
 
+
+@dataclass(frozen=True, slots=True)
+class Bookkeeping:
+    """How much is written beside what must be: decisions, and all that they rest on. Periods in seconds.
+
+    `summary_period`: between two summaries, when there has been a pass in between; `sign_of_life`: between two, at
+    most. `record_views`: keep every view, for `export` and `replay`. `write_period`: for how long a change of an
+    instance's clocks may wait for others; a crash then takes the clocks back by as much.
+    """
+
+    summary_period: float = 0.5
+    sign_of_life: float = 5.0
+    record_views: bool = True
+    write_period: float = 0.0
+
+
+FULL_BOOKKEEPING: Final = Bookkeeping()
+
+
 _UnmetKind = tuple[str, object]
 """Why something is unmet, and what kind of task it is."""
 
@@ -36,6 +55,7 @@ class Recorder:
         store: Store,
         run_store: StoreRunner,
         *,
+        bookkeeping: Bookkeeping,
         clock: Clock,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
@@ -44,12 +64,14 @@ class Recorder:
         self._books = books
         self._store = store
         self._run_store = run_store
+        self._bookkeeping = bookkeeping
         self._clock = clock
         self._log = log
         self._error: str | None = None
         self._told: Set[_UnmetKind] = frozenset()
         self._recorded: View | None = None
         self._complete_at = -math.inf
+        self._written_at = -math.inf
 
     async def decided(self, view: View, decision: Decision, intents: Sequence[LaunchIntent]) -> Sequence[Unmet]:
         """Write a decision with its intents and all that is pending; what it leaves unmet and the last one did not.
@@ -59,6 +81,17 @@ class Recorder:
         """
         unmet = {_kind(each): each for each in decision.unmet}
         new = bool(decision.launches or decision.terminations or unmet.keys() != self._told)
+        if self._bookkeeping.record_views:
+            await self._write_with_view(view, decision, intents, new=new)
+        elif new or decision.at >= self._written_at + self._bookkeeping.write_period:
+            await self._write(decision=decision if new else None, intents=tuple(intents))
+        fresh = [each for kind, each in unmet.items() if kind not in self._told]
+        self._told, self._recorded = unmet.keys(), view
+        return fresh
+
+    async def _write_with_view(
+        self, view: View, decision: Decision, intents: Sequence[LaunchIntent], *, new: bool
+    ) -> None:
         complete = decision.at >= self._complete_at + COMPLETE_PERIOD
         change = view_change(None if complete else self._recorded, view, self._policy)
         if new or change or self._books.pending:
@@ -66,9 +99,6 @@ class Recorder:
             told = change if change or new else None
             await self._write(decision=decision if new else None, intents=tuple(intents), recorded_view=told)
         self._complete_at = decision.at if complete else self._complete_at
-        fresh = [each for kind, each in unmet.items() if kind not in self._told]
-        self._told, self._recorded = unmet.keys(), view
-        return fresh
 
     async def save(self) -> None:
         """Write what is pending.
@@ -102,6 +132,7 @@ class Recorder:
                 # They may be on record after all (a deadline passed), and must not be taken up at the next start.
                 self._books.pending.intent(replace(intent, state=IntentState.REFUSED, error="never asked for"))
             raise
+        self._written_at = changes.at
         if self._error is not None:
             self._log.info("the store works again")
             self._error = None

@@ -24,18 +24,19 @@ def summarize(
     view: View,
     policy: Policy,
     decision: Decision,
+    now: float,
     terminations: dict[str, TerminationRecord],
     launch_error: str | None,
     listings: Observer[Any],
     views: Observer[Any],
 ) -> dict[str, Any]:
-    """The pool after a decision. Times are epoch seconds."""
+    """The pool at `now`, after its last decision. Times are epoch seconds."""
     fleet = view.fleet
-    found = conditions(view, policy, decision.at)
+    found = conditions(view, policy, now)
     shown = range(min(len(fleet), MOST_INSTANCES))
     offering = view.offering
     return {
-        "at": decision.at,
+        "at": now,
         "policy": asdict(policy),
         "offering": {"name": offering.name, "price": offering.price, **dict(offering.capacity.items())},
         "instances": [_instance(view, found, row, terminations) for row in shown],
@@ -50,12 +51,12 @@ def summarize(
             for unmet in decision.unmet
         ],
         "launch_error": launch_error,
-        "next_attempt_at": _next_attempt(view, decision.at),
+        "next_attempt_at": _next_attempt(view, now),
         "join_failures": view.join_failures.failures,
         "scheduler": _observer(views),
         "provider": _observer(listings),
         "strays": sorted(view.strays),
-        "next": _next(view, policy, found, decision.at),
+        "next": _next(view, policy, found, now),
     }
 
 

@@ -18,7 +18,6 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    insert,
     or_,
     select,
 )
@@ -39,13 +38,12 @@ from slotsmith.store.schema import (
     intents,
     join_failures,
     launch_failures,
-    metadata,
     moves,
     pools,
     spans,
     views,
 )
-from slotsmith.store.upsert import upsert
+from slotsmith.store.write import Write
 
 # A status page reads while the daemon writes and nobody waits; what does wait is another program that holds the file
 # (a backup, somebody's shell), and five seconds of it are well within the deadline of a write.
@@ -92,10 +90,7 @@ class SqlStore:
         # A database in memory has one connection, hence one transaction at a time.
         shared = isinstance(engine.pool, StaticPool)
         self._turn: AbstractContextManager[object] = threading.Lock() if shared else nullcontext()
-        self._write_rows = {
-            table: insert(table) if table in _LOGS else upsert(engine.dialect.name, table)
-            for table in metadata.sorted_tables
-        }
+        self._writes: dict[tuple[str, ...], Write] = {}
 
     def __enter__(self) -> SqlStore:
         return self
@@ -155,11 +150,10 @@ class SqlStore:
         tables = codec.rows_of(changes)
         with self._transaction(Access.DURABLE if changes.must_be_durable else Access.WRITE) as connection:
             self._check_intents(connection, changes.intents)
-            set_columns = [name for name in pool if name != "name"]
-            connection.execute(upsert(self._engine.dialect.name, pools, set_columns), [{"owns": False} | pool])
+            self._write(connection, pools, [{"owns": False} | pool], [name for name in pool if name != "name"])
             for table, rows in tables:
                 if rows:
-                    connection.execute(self._write_rows[table], rows)
+                    self._write(connection, table, rows)
 
     def pools(self) -> Sequence[str]:
         """The pools that have books, by name."""
@@ -222,6 +216,16 @@ class SqlStore:
             )
             for pool in connection.scalars(select(pools.c.name)).all():
                 _prune_views(connection, pool, before)
+
+    def _write(
+        self, connection: Connection, table: Table, rows: Sequence[codec.Values], replace: Sequence[str] | None = None
+    ) -> None:
+        """Insert rows, all with the same columns; where their key exists, set the columns named by `replace`."""
+        key = (table.name, *(replace or rows[0]))
+        if key not in self._writes:
+            log = table in _LOGS
+            self._writes[key] = Write(self._engine.dialect, table, list(rows[0]), log=log, replace=replace)
+        self._writes[key](connection, rows)
 
     @contextmanager
     def _transaction(self, access: Access) -> Iterator[Connection]:
