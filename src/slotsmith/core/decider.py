@@ -26,6 +26,8 @@ from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 
+_NOTHING: Final = Resources()
+
 # An idle agent that pending tasks fit on is kept for them this many idle periods in all: a scheduler that has placed
 # nothing on it for that long does not see the fit that we see.
 _KEPT_IDLE_PERIODS: Final = 2.0
@@ -178,20 +180,30 @@ def _free_capacity(view: View, found: Conditions, policy: Policy, now: float) ->
         return [whole] if count else []
 
     def free(mask: Mask, rank: int, *, named: bool) -> list[FreeCapacity]:
-        by_room: dict[tuple[Resources, int, bool], list[str]] = {}
-        for row in np.flatnonzero(mask):
+        # Connectors share the objects of equal amounts, so most agents are known by those without a calculation.
+        alike: dict[tuple[int, int, int, bool], tuple[Resources, Resources, list[int]]] = {}
+        for row in np.flatnonzero(mask).tolist():
             instance = fleet.instances[row]
             agent = agents.get(instance.agent_name)
             if agent is None:
                 continue
             total = agent.capacity or instance.capacity or capacity
             # A scheduler that tells no amounts leaves only this to go by: idle is all free, busy is all taken.
-            used = agent.used if agent.used is not None else Resources() if agent.idle else total
-            room = (total - used, zero_slot_tasks - agent.zero_slot_tasks, agent.idle)
-            by_room.setdefault(room, []).append(instance.id)
+            used = agent.used if agent.used is not None else _NOTHING if agent.idle else total
+            kind = (id(total), id(used), agent.zero_slot_tasks, agent.idle)
+            if kind not in alike:
+                alike[kind] = (total, used, [])
+            alike[kind][2].append(row)
+        by_room: dict[tuple[Resources, int, bool], list[int]] = {}
+        for (_, _, zero, idle), (total, used, rows) in alike.items():
+            by_room.setdefault((total - used, zero_slot_tasks - zero, idle), []).extend(rows)
+
+        def ids(rows: list[int]) -> tuple[str, ...]:
+            return tuple(fleet.instances[row].id for row in sorted(rows)) if named else ()
+
         return [
-            FreeCapacity(left, len(ids), max(0, zero), whole=idle, ids=tuple(ids) if named else (), rank=rank)
-            for (left, zero, idle), ids in by_room.items()
+            FreeCapacity(left, len(rows), max(0, zero), whole=idle, ids=ids(rows), rank=rank)
+            for (left, zero, idle), rows in by_room.items()
         ]
 
     starting = int(np.count_nonzero(found.recently_launched & ~found.pending)) + view.in_flight_count

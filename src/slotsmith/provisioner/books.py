@@ -36,7 +36,10 @@ _PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
 
 
 class Books:
-    """The state of one pool between its passes. Times are epoch seconds."""
+    """The state of one pool between its passes. Times are epoch seconds.
+
+    `lost_agent`: in what was seen last, an agent was missing that had been there before.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Books:
         self.join_failures = kept.join_failures
         self.owns = kept.owns
         self.strays: frozenset[str] = frozenset()
+        self.lost_agent = False
         self._consistency_window = consistency_window
         self._refusal_holds = min(REFUSAL_HOLDS, max_idle_agent_period)
         self._random = random
@@ -79,6 +83,7 @@ class Books:
     def observe(self, listing: Sequence[Instance], began: float, agents: Sequence[Agent] | None, now: float) -> None:
         """Take in a listing (from a read that began at `began`) and a view of the agents (None = not heard yet)."""
         before = self.fleet
+        self.lost_agent = False
         merged = self._with_absent(listing, began)
         self._settle_ownership(merged)
         asked_at = {intent.token: intent.created_at for intent in self.intents.values()}
@@ -133,6 +138,8 @@ class Books:
         instance = self.fleet.instances[row]
         old_row = before.rows.get(instance.id)
         old = None if old_row is None else before.instances[old_row].state
+        if old_row is not None and np.isnan(before.missing_since[old_row]):
+            self.lost_agent |= bool(np.isfinite(self.fleet.missing_since[row]))
         if old is instance.state or instance.id in self.strays:
             return
         if old is None:
@@ -235,6 +242,11 @@ class Books:
 
     def _missing(self, intent: LaunchIntent) -> int:
         return intent.expected - len(self._seen.get(intent.token, ()))
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When the first of the refusals that hold now is over; None = none holds."""
+        return min(self._refused.values(), default=None)
 
     @property
     def awaits_listing(self) -> bool:

@@ -32,6 +32,7 @@ class Launcher:
         clock: Clock,
         random: Random,
         save: Callable[[], Awaitable[None]],
+        read_listing: Callable[[], Awaitable[bool]],
         on_answer: Callable[[], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
@@ -40,23 +41,39 @@ class Launcher:
         self._clock = clock
         self._random = random
         self._save = save
+        self._read_listing = read_listing
         self._on_answer = on_answer
         self._log = log
 
     async def carry_out(self, intent: LaunchIntent) -> None:
         """Return when the intent is answered, refused or closed, and that is on record."""
-        while (error := await self._attempt(intent)) is not None:
-            intent = self._books.intents[intent.token]
-            if self._clock.now() > intent.created_at + self._provider.token_lifetime:
-                # The provider no longer knows the token, so asking again could launch again. What was launched is
-                # listed under the token by now and counted there; the rest of the intent is void.
-                self._log.warning("launch never answered, the listing decides", token=intent.token)
-                self._books.put_intent(replace(intent, state=IntentState.CLOSED))
+        while not self._expired(intent):
+            error = await self._attempt(intent)
+            if error is None:
                 break
+            intent = self._books.intents[intent.token]
             await self._save()
             await self._clock.sleep(retry_delay(kind_of(error), intent.attempts, self._random.random()))
+        else:
+            await self._leave_to_listing(intent)
         await self._save()
         self._on_answer()
+
+    def _expired(self, intent: LaunchIntent) -> bool:
+        """Whether a call made now could reach the provider when it no longer knows the token, and launch again."""
+        lifetime = self._provider.token_lifetime
+        return self._clock.now() > intent.created_at + lifetime - min(LAUNCH_DEADLINE, lifetime / 2)
+
+    async def _leave_to_listing(self, intent: LaunchIntent) -> None:
+        """Close an intent that can no longer be asked for: what it launched is listed by then, the rest is void.
+
+        Until then it counts in full, for the last call may have been made just now.
+        """
+        self._log.warning("launch never answered, the listing decides", token=intent.token)
+        await self._clock.sleep(LAUNCH_DEADLINE + self._provider.consistency_window)
+        while not await self._read_listing():
+            await self._clock.sleep(self._provider.poll_period)
+        self._books.put_intent(replace(intent, state=IntentState.CLOSED))
 
     async def _attempt(self, intent: LaunchIntent) -> Exception | None:
         """One call; the error when its outcome is not definite."""

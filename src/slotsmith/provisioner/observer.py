@@ -93,15 +93,15 @@ class Observer(Generic[T]):
             except TimeoutError:
                 pass
 
-    async def read_once(self) -> None:
-        """One read; a failure is kept in `error` and logged when it begins, changes or ends, not each time."""
+    async def read_once(self) -> bool:
+        """One read, and whether it worked; a failure is logged when it begins, changes or ends, not each time."""
         began = self._clock.now()
         try:
             async with asyncio.timeout(self._deadline):
                 value = await self._read()
         except Exception as error:  # noqa: BLE001 - a fault of a plugin must not end the pool, nor stop its other work
             self._failed(describe(error, self._deadline), began)
-            return
+            return False
         if self.error is not None:
             self._log.info(f"{self._what} works again", failed_for=round(began - (self.failing_since or began), 1))
         last = self.latest
@@ -110,6 +110,7 @@ class Observer(Generic[T]):
         # What is equal stays the same object, so that whoever looks for differences sees at once that there are none.
         self.latest = Observation(value if news or last is None else last.value, began)
         self._on_read(news)
+        return True
 
     def _failed(self, text: str, began: float) -> None:
         self._failures += 1

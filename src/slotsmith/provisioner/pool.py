@@ -76,7 +76,14 @@ class Pool:
         self._actions: set[asyncio.Task[None]] = set()
         relist = surroundings.listings.refresh
         self._launcher = Launcher(
-            books, provider, clock=clock, random=random, save=recorder.save, on_answer=relist, log=log
+            books,
+            provider,
+            clock=clock,
+            random=random,
+            save=recorder.save,
+            read_listing=surroundings.listings.read_once,
+            on_answer=relist,
+            log=log,
         )
         self.terminator = Terminator(
             books,
@@ -112,6 +119,9 @@ class Pool:
         listing, info = self._surroundings.listings.latest, self._surroundings.info
         if listing is not None:
             self.books.observe(listing.value, listing.began, None if info is None else info.agents, now)
+        if self.books.lost_agent:
+            # Its instance may be gone too, and the next look at the provider may be a poll period away.
+            self._surroundings.listings.refresh()
         return self.books.view(self.offering, info, blind=self._surroundings.blind, now=now)
 
     def _intents(self, decision: Decision) -> list[LaunchIntent]:
@@ -203,6 +213,12 @@ class Pool:
         self.observe(self._clock.now())
         listed = [i.id for i in self.books.fleet.instances if i.id not in self.books.strays]
         return listed + [launch.token for launch in self.books.in_flight()]
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When the next pass is due if nothing happens before; None = never."""
+        due = [self.books.next_deadline, self.last.next_deadline if self.last else None]
+        return min((each for each in due if each is not None), default=None)
 
     @property
     def launch_error(self) -> str | None:

@@ -315,9 +315,9 @@ class Provisioner:
     async def _wait_for_reason(self, pool: Pool) -> None:
         now = self._clock.now()
         deadline = now + LONGEST_PAUSE
-        if pool.last is not None and pool.last.next_deadline is not None:
+        if pool.next_deadline is not None:
             # Periods are over strictly after their end.
-            deadline = min(deadline, pool.last.next_deadline + 0.001)
+            deadline = min(deadline, pool.next_deadline + 0.001)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, deadline - now)):
                 await self._woken.wait()
