@@ -6,7 +6,7 @@ which is written at the next chance.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -38,7 +38,8 @@ _PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
 class Books:
     """The state of one pool between its passes. Times are epoch seconds.
 
-    `lost_agent`: in what was seen last, an agent was missing that had been there before.
+    `on_change` is called when something else than a look at the world has changed what is to be decided: an answer to
+    a launch, a termination called off. `lost_agent`: in what was seen last, an agent was missing that had been there before.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Books:
         consistency_window: float,
         max_idle_agent_period: float,
         random: Random,
+        on_change: Callable[[], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self.pending = Pending(pool)
@@ -66,6 +68,7 @@ class Books:
         self._consistency_window = consistency_window
         self._refusal_holds = min(REFUSAL_HOLDS, max_idle_agent_period)
         self._random = random
+        self._on_change = on_change
         self._log = log
         self._heartbeat = kept.heartbeat or 0.0
         self._paid = PaidTime(pool, self.pending.span)
@@ -234,6 +237,7 @@ class Books:
         else:
             self.intents[intent.token] = intent
         self.pending.intent(intent)
+        self._on_change()
 
     def in_flight(self) -> tuple[InFlight, ...]:
         """What was asked for and has not been listed yet."""
@@ -268,6 +272,7 @@ class Books:
         """What back-off knows of an offering has changed."""
         self.launch_failures[offering.name] = failures
         self.pending.launch_failures(offering.name, failures)
+        self._on_change()
 
     def failures_of(self, offering: Offering) -> LaunchFailures:
         """The consecutive failures of an offering."""
@@ -301,6 +306,7 @@ class Books:
             state = self.fleet.instances[row].state
             self._move(instance_id, now, state, state, f"kept: {why}")
         self.put_termination(instance_id, None)
+        self._on_change()
 
     # For the decision
 

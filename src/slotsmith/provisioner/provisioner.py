@@ -167,6 +167,7 @@ class Provisioner:
             consistency_window=self._provider.consistency_window,
             max_idle_agent_period=self.policy.max_idle_agent_period,
             random=self._random,
+            on_change=self._woken.set,
             log=self._log,
         )
         self._ready = Pool(
