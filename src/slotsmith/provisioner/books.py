@@ -39,7 +39,7 @@ class Books:
     """The state of one pool between its passes. Times are epoch seconds.
 
     `on_change` is called when something else than a look at the world has changed what is to be decided: an answer to
-    a launch, a termination called off. `lost_agent`: in what was seen last, an agent was missing that had been there before.
+    a launch, a termination called off. `lost_agent`: in what was seen last, an agent was missing that was there before.
     """
 
     def __init__(

@@ -138,6 +138,7 @@ class Surroundings:
     ) -> None:
         self._provider = provider
         self._scheduler = scheduler
+        self._takes_views = scheduler if isinstance(scheduler, TakesViews) else None
         self._clock = clock
         self._on_news = on_news
         self._scheduler_is_set_up = False
@@ -176,9 +177,9 @@ class Surroundings:
         Raises:
             TypeError: the scheduler is one that is read.
         """
-        if not isinstance(self._scheduler, TakesViews):
+        if self._takes_views is None:
             raise TypeError("this pool's scheduler is read by its connector, so nothing can be pushed")
-        if not self._scheduler.push(info):
+        if not self._takes_views.push(info):
             return False
         self.views.latest = Observation(info, self._clock.now())
         self._on_news()

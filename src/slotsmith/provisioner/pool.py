@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import structlog
@@ -141,7 +142,7 @@ class Pool:
     def _act(self, intents: list[LaunchIntent]) -> None:
         for intent in intents:
             self._start(self._launcher.carry_out(intent))
-        if self.books.terminations or any(agent.draining for agent in self.books.fleet.agents):
+        if self.books.terminations or any(map(attrgetter("draining"), self.books.fleet.agents)):
             self.drain_due.set()
             self.termination_due.set()
 
@@ -167,7 +168,7 @@ class Pool:
             action.cancel()
         await asyncio.gather(*self._actions, return_exceptions=True)
         try:
-            await self.recorder.save()
+            await self.recorder.flush()
             await self.summarize(stopped=True)
         except StoreError as error:
             self.recorder.failed(error)
@@ -205,7 +206,7 @@ class Pool:
             await self._clock.sleep(_DOWN_LOOK)
             await self._surroundings.read_both()
         progress(0)
-        await self.recorder.save()
+        await self.recorder.flush()
         await self.summarize(stopped=True)
         return most
 

@@ -277,7 +277,7 @@ class Provisioner:
         """
         found = await self.strays()
         self._pool.books.adopt()
-        await self._pool.recorder.save()
+        await self._pool.recorder.flush()
         await self._pool.summarize(stopped=True)
         return len(found)
 
@@ -350,7 +350,7 @@ class Provisioner:
                 continue
             told, told_at = pool.last, self._clock.now()
             try:
-                await pool.recorder.save()
+                await pool.recorder.flush()
                 await pool.summarize()
             except StoreError as error:
                 pool.recorder.failed(error)

@@ -27,8 +27,8 @@ class Bookkeeping:
     """How much is written beside what must be: decisions, and all that they rest on. Periods in seconds.
 
     `summary_period`: between two summaries, when there has been a pass in between; `sign_of_life`: between two, at
-    most. `record_views`: keep every view, for `export` and `replay`. `write_period`: for how long a change of an
-    instance's clocks may wait for others; a crash then takes the clocks back by as much.
+    most. `record_views`: keep every view, for `export` and `replay`. `write_period`: for how long what has happened may
+    wait for the next decision before it is written; a crash takes clocks and history back by as much.
     """
 
     summary_period: float = 0.5
@@ -101,7 +101,16 @@ class Recorder:
         self._complete_at = decision.at if complete else self._complete_at
 
     async def save(self) -> None:
-        """Write what is pending.
+        """Write what is pending, unless it may wait for others.
+
+        Raises:
+            StoreError: it stays pending.
+        """
+        if self._clock.now() >= self._written_at + self._bookkeeping.write_period:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is pending, now.
 
         Raises:
             StoreError: it stays pending.

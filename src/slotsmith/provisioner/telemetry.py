@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import structlog
 
-from slotsmith.core.fleet import Fleet
+from slotsmith.core.fleet import STATES, Fleet
 from slotsmith.model.offering import Offering
 
 TELEMETRY_PERIOD: Final = 90.0
@@ -50,5 +50,6 @@ class Telemetry:
         if self._last is not None and now < self._last + TELEMETRY_PERIOD:
             return
         self._last = now
-        states = Counter(instance.state.value for instance in fleet.instances)
-        self._sink(TelemetryEvent(self._pool, now, offering.instance_type, dict(states)))
+        counts = np.bincount(fleet.state, minlength=len(STATES))
+        states = {state.value: int(count) for state, count in zip(STATES, counts, strict=True) if count}
+        self._sink(TelemetryEvent(self._pool, now, offering.instance_type, states))
