@@ -78,6 +78,7 @@ class Provisioner:
         self._bookkeeping = bookkeeping
         self._log = structlog.get_logger("slotsmith").bind(pool=pool)
         self._woken = asyncio.Event()
+        self._passed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._surroundings = Surroundings(
             provider, scheduler, clock=clock, on_listing=self._listed, on_news=self._woken.set, log=self._log
@@ -307,6 +308,7 @@ class Provisioner:
             try:
                 await pool.run_pass()
                 self._passed_at = self._clock.now()
+                self._passed.set()
             except StoreError as error:
                 # Nothing was launched that is not on record; what was seen is still pending.
                 pool.recorder.failed(error)
@@ -341,19 +343,18 @@ class Provisioner:
 
     async def _summarize_forever(self, pool: Pool) -> None:
         """Keep `status`, `explain` and the sign of life current, beside the passes and never in their way."""
-        told: Decision | None = None
-        told_at = -math.inf
         while True:
             await self._clock.sleep(self._bookkeeping.summary_period)
-            # There is no pass before the first listing, and what keeps it away is worth telling.
-            if pool.last is told and self._clock.now() < told_at + self._bookkeeping.sign_of_life:
-                continue
-            told, told_at = pool.last, self._clock.now()
+            self._passed.clear()
             try:
                 await pool.recorder.flush()
                 await pool.summarize()
             except StoreError as error:
                 pool.recorder.failed(error)
+            # There is no pass before the first listing, and what keeps it away is worth telling.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._bookkeeping.sign_of_life):
+                    await self._passed.wait()
 
     async def _set_up_patiently(self) -> bool:
         """Set up, however long it takes, and say so meanwhile; False when stopped before."""
