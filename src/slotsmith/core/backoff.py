@@ -23,21 +23,23 @@ class RetryRule:
     """What follows from one kind of provider error.
 
     `definite`: nothing was launched and asking the same thing again is of no use, so the token is spent and the launch
-    has failed. If not definite, the same token is sent again. `base` and `cap` bound the back-off in seconds, which
-    doubles between them.
+    has failed. If not definite, the same token is sent again. `knows_token`: a provider says this only after it has
+    looked the token up, so that it also tells of earlier calls; otherwise one of those may have launched. `base` and
+    `cap` bound the back-off in seconds, which doubles between them.
     """
 
     definite: bool
     base: float
     cap: float
+    knows_token: bool = False
 
 
 RETRY_RULES: Final[Mapping[ErrorKind, RetryRule]] = MappingProxyType(
     {
         # Capacity comes back within minutes; asking more often than that only brings throttling.
-        ErrorKind.CAPACITY: RetryRule(definite=True, base=30.0, cap=1800.0),
+        ErrorKind.CAPACITY: RetryRule(definite=True, base=30.0, cap=1800.0, knows_token=True),
         # A quota is raised by a person.
-        ErrorKind.QUOTA: RetryRule(definite=True, base=60.0, cap=1800.0),
+        ErrorKind.QUOTA: RetryRule(definite=True, base=60.0, cap=1800.0, knows_token=True),
         # Rights and parameters are mended by a person, who then expects the next try soon.
         ErrorKind.DENIED: RetryRule(definite=True, base=15.0, cap=600.0),
         ErrorKind.INVALID: RetryRule(definite=True, base=15.0, cap=600.0),

@@ -172,7 +172,7 @@ def _free_capacity(view: View, found: Conditions, policy: Policy, now: float) ->
     """
     fleet, capacity, zero_slot_tasks = view.fleet, view.offering.capacity, policy.max_zero_slot_tasks_per_agent
     connected = found.counted & (fleet.agent != NO_AGENT)
-    kept = found.long_idle & ~fleet.mask(_out_of_patience(fleet, found, policy, now))
+    kept = found.long_idle & ~fleet.mask(_out_of_patience(view, found, policy, now))
     agents = {agent.name: agent for agent in view.info.agents if not agent.draining}
 
     def coming(count: int, ids: Sequence[str], rank: int) -> list[FreeCapacity]:
@@ -216,9 +216,15 @@ def _free_capacity(view: View, found: Conditions, policy: Policy, now: float) ->
     ]
 
 
-def _out_of_patience(fleet: Fleet, found: Conditions, policy: Policy, now: float) -> list[str]:
-    """Idle agents that go whatever is pending, because nothing pending was placed on them for too long."""
+def _out_of_patience(view: View, found: Conditions, policy: Policy, now: float) -> list[str]:
+    """Idle agents that go whatever is pending, because nothing pending was placed on them for too long.
+
+    While others are on their way none goes: a gang may wait for them, and would lose its first agents to the last.
+    """
+    if _coming(view, found):
+        return []
     patience = _KEPT_IDLE_PERIODS * policy.max_idle_agent_period
+    fleet = view.fleet
     waited = found.long_idle & (now > fleet.idle_since + patience)
     spare = int(np.count_nonzero(found.working)) - policy.min_instances
     return _in_order(fleet, waited, fleet.idle_since)[: max(0, spare)] if waited.any() else []

@@ -85,7 +85,7 @@ class Books:
 
     def observe(self, listing: Sequence[Instance], began: float, agents: Sequence[Agent] | None, now: float) -> None:
         """Take in a listing (from a read that began at `began`) and a view of the agents (None = not heard yet)."""
-        before = self.fleet
+        before, strays = self.fleet, self.strays
         self.lost_agent = False
         merged = self._with_absent(listing, began)
         self._settle_ownership(merged)
@@ -101,7 +101,8 @@ class Books:
         if agents is not None:
             self._follow_joins(before, rows, gone, now)
         for instance in gone:
-            self._gone(before, instance, now)
+            if instance.id not in strays:
+                self._gone(before, instance, now)
         self._close_intents(began)
         self._save(after.instances[row].id for row in rows)
 
@@ -129,13 +130,19 @@ class Books:
             )
         self.strays = frozenset(unknown)
         if not unknown:
-            self.adopt()
+            self.owns = self.pending.owns = True
 
-    def adopt(self) -> None:
+    def adopt(self, now: float) -> None:
         """From now on, whatever is listed under our tags is ours."""
         strays, self.strays = self.strays, frozenset()
         self.owns = self.pending.owns = True
-        self._save(strays)
+        for instance_id in sorted(strays):
+            row = self.fleet.rows[instance_id]
+            instance = self.fleet.instances[row]
+            self._move(instance_id, now, None, instance.state, "adopted")
+            if instance.state in _PAID:
+                self._paid.begin(instance, float(self.fleet.launched_at[row]))
+        self._save(sorted(strays))
 
     def _row_changed(self, before: Fleet, row: int, now: float) -> None:
         instance = self.fleet.instances[row]
@@ -156,8 +163,6 @@ class Books:
             self._paid.end(instance.id, now)
 
     def _gone(self, before: Fleet, instance: Instance, now: float) -> None:
-        if instance.id in self.strays:
-            return
         ending = self.terminations.pop(instance.id, None)
         for memory in (self._refused, self._absent):
             memory.pop(instance.id, None)

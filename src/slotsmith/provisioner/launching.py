@@ -45,13 +45,26 @@ class Launcher:
         self._on_answer = on_answer
         self._log = log
 
-    async def carry_out(self, intent: LaunchIntent) -> None:
-        """Return when the intent is answered, refused or closed, and that is on record."""
+    async def carry_out(self, intent: LaunchIntent, *, resumed: bool = False) -> None:
+        """Return when the intent is answered, refused or closed, and that is on record.
+
+        `resumed`: an earlier run may have asked for it, and its answer is not known.
+        """
+        first = not resumed
         while not self._expired(intent):
             error = await self._attempt(intent)
             if error is None:
                 break
-            intent = self._books.intents[intent.token]
+            rule = RETRY_RULES[kind_of(error)]
+            if rule.definite:
+                self._failed(intent, error)
+                if first or rule.knows_token:
+                    self._refused(intent, error)
+                else:
+                    await self._leave_to_listing(intent)
+                break
+            first = False
+            intent = self._unanswered(intent, error)
             await self._save()
             await self._clock.sleep(retry_delay(kind_of(error), intent.attempts, self._random.random()))
         else:
@@ -65,9 +78,9 @@ class Launcher:
         return self._clock.now() > intent.created_at + lifetime - min(LAUNCH_DEADLINE, lifetime / 2)
 
     async def _leave_to_listing(self, intent: LaunchIntent) -> None:
-        """Close an intent that can no longer be asked for: what it launched is listed by then, the rest is void.
+        """Close an intent that is of no use to ask for again: what it launched is listed by then, the rest is void.
 
-        Until then it counts in full, for the last call may have been made just now.
+        Until then it counts in full, for a call that was never answered may have been made just now.
         """
         self._log.warning("launch never answered, the listing decides", token=intent.token)
         await self._clock.sleep(LAUNCH_DEADLINE + self._provider.consistency_window)
@@ -76,32 +89,39 @@ class Launcher:
         self._books.put_intent(replace(intent, state=IntentState.CLOSED))
 
     async def _attempt(self, intent: LaunchIntent) -> Exception | None:
-        """One call; the error when its outcome is not definite."""
+        """One call; the error when nothing was granted."""
         request = LaunchRequest(intent.token, intent.offering, intent.count)
-        intent = replace(intent, attempts=intent.attempts + 1)
         try:
             async with asyncio.timeout(LAUNCH_DEADLINE):
                 result = await self._provider.launch(request)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the intent is on record and must be settled
-            text = describe(error, LAUNCH_DEADLINE)
-            if not RETRY_RULES[kind_of(error)].definite:
-                self._log.warning("launch not answered, asking again", token=intent.token, error=text)
-                self._books.put_intent(replace(intent, error=text))
-                return error
-            self._refused(intent, error, text)
-            return None
+            return error
         self._granted(intent, result)
         return None
 
-    def _refused(self, intent: LaunchIntent, error: Exception, text: str) -> None:
-        now = self._clock.now()
+    def _unanswered(self, intent: LaunchIntent, error: Exception) -> LaunchIntent:
+        text = describe(error, LAUNCH_DEADLINE)
+        self._log.warning("launch not answered, asking again", token=intent.token, error=text)
+        again = replace(intent, attempts=intent.attempts + 1, error=text)
+        self._books.put_intent(again)
+        return again
+
+    def _failed(self, intent: LaunchIntent, error: Exception) -> None:
+        """The offering cannot be had just now."""
+        now, text = self._clock.now(), describe(error, LAUNCH_DEADLINE)
         self._log.error("launch refused", offering=intent.offering.name, count=intent.count, error=text)
-        self._books.put_intent(replace(intent, state=IntentState.REFUSED, error=text, granted=0, answered_at=now))
         failures = self._books.failures_of(intent.offering)
         jitter = self._random.random()
         self._books.put_failures(intent.offering, launch_failed(failures, kind_of(error), text, now, jitter))
 
+    def _refused(self, intent: LaunchIntent, error: Exception) -> None:
+        now, text = self._clock.now(), describe(error, LAUNCH_DEADLINE)
+        attempts = intent.attempts + 1
+        refused = replace(intent, state=IntentState.REFUSED, error=text, granted=0, answered_at=now, attempts=attempts)
+        self._books.put_intent(refused)
+
     def _granted(self, intent: LaunchIntent, result: LaunchResult) -> None:
+        intent = replace(intent, attempts=intent.attempts + 1)
         now, count = self._clock.now(), len(result.instance_ids)
         error = "" if result.shortfall is None else str(result.shortfall)
         answered = replace(intent, state=IntentState.GRANTED, granted=count, answered_at=now, error=error)

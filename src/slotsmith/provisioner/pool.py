@@ -153,7 +153,7 @@ class Pool:
         for intent in self.books.intents.values():
             if intent.state is IntentState.OPEN:
                 self._log.info("resuming a launch", token=intent.token, count=intent.count)
-                self._start(self._launcher.carry_out(intent))
+                self._start(self._launcher.carry_out(intent, resumed=True))
 
     async def actions_done(self) -> None:
         """Return when no launch is being carried out."""

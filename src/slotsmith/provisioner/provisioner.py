@@ -277,7 +277,7 @@ class Provisioner:
             ProviderError: the instances cannot be listed.
         """
         found = await self.strays()
-        self._pool.books.adopt()
+        self._pool.books.adopt(self._clock.now())
         await self._pool.recorder.flush()
         await self._pool.summarize(stopped=True)
         return len(found)

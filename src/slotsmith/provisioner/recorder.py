@@ -141,6 +141,7 @@ class Recorder:
                 # They may be on record after all (a deadline passed), and must not be taken up at the next start.
                 self._books.pending.intent(replace(intent, state=IntentState.REFUSED, error="never asked for"))
             raise
+        self._books.pending.written(seen)
         self._written_at = changes.at
         if self._error is not None:
             self._log.info("the store works again")
