@@ -196,7 +196,8 @@ class Between:
         beyond_demand = len(found.recent - chosen.keys()) + in_flight - self.desired
         kept = found.counted - chosen.keys() - (self._silent(found) if self.has("W23") else set())
         beyond_minimum = len(kept) + in_flight - self.policy.min_instances
-        pending = self._newest(found.pending - chosen.keys())
+        joined = {id_ for id_ in found.pending if self.seen[id_].instance.agent_name in self.agents}
+        pending = self._newest(found.pending - chosen.keys() - joined)
         return pending[: max(0, min(beyond_demand, beyond_minimum))]
 
     def _launch(self, found: Found, chosen: dict[str, Reason], tick: ReplayTick) -> int:

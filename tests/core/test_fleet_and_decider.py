@@ -103,8 +103,14 @@ def test_clocks_go_on_from_the_books() -> None:
 def test_a_cloud_clock_ahead_of_ours_does_not_lengthen_the_starting_period() -> None:
     fleet = observe(EMPTY_FLEET, (instance("a", launched_at=9999.0),), (), 100.0)
     assert fleet.launched_at.tolist() == [100.0]
-    asked = observe(EMPTY_FLEET, (instance("a", launched_at=-500.0)._replace(token="t"),), (), 100.0, {"t": 90.0})
-    assert asked.launched_at.tolist() == [90.0]
+    asked = observe(
+        EMPTY_FLEET, (instance("a", launched_at=-500.0)._replace(token="t"),), (), 100.0, {"t": (80.0, 90.0)}
+    )
+    assert asked.launched_at.tolist() == [80.0]
+    late = observe(
+        EMPTY_FLEET, (instance("a", launched_at=9999.0)._replace(token="t"),), (), 100.0, {"t": (80.0, 90.0)}
+    )
+    assert late.launched_at.tolist() == [90.0]
 
 
 def test_a_granted_request_gets_its_starting_period_from_the_grant_on() -> None:

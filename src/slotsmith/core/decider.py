@@ -291,7 +291,9 @@ def _surplus_requests(
     view: View, found: Conditions, wanted: Demand, policy: Policy, chosen: dict[str, Reason]
 ) -> list[str]:
     """Pending requests that neither demand nor the minimum needs any more, newest first."""
-    pending = [i for i in _newest_first(view.fleet, found.pending) if i not in chosen]
+    # A listing may lag behind the scheduler: what has an agent is no request any more.
+    requests = found.pending & (view.fleet.agent == NO_AGENT)
+    pending = [i for i in _newest_first(view.fleet, requests) if i not in chosen]
     if not pending:
         return []
     if view.info.desired_new is not None:

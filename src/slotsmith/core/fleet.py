@@ -168,13 +168,13 @@ def observe(
     listing: Sequence[Instance],
     agents: Sequence[Agent] | None,
     now: float,
-    asked_at: Mapping[str, float] | None = None,
+    launched_within: Mapping[str, tuple[float, float]] | None = None,
 ) -> Fleet:
     """Carry the fleet forward to a new listing and a new view of the agents.
 
-    `agents` is None while the scheduler has said nothing: then the agents' clocks stand still. `asked_at` gives, by
-    token, when instances were asked for: our own clock is better than the cloud's. An id that comes twice counts
-    once, as it comes last.
+    `agents` is None while the scheduler has said nothing: then the agents' clocks stand still. `launched_within`
+    gives, by token, the earliest and the latest time at which instances can have been launched by our own clock, which
+    is better than the cloud's. An id that comes twice counts once, as it comes last.
     """
     listing = tuple(listing)
     agents = None if agents is None else tuple(agents)
@@ -183,7 +183,7 @@ def observe(
         heard = None if listed is None else changed_positions(previous.agents, agents)
         if listed is not None and heard is not None and not _reborn(previous, listing, listed):
             return _update(previous, listing, agents, listed, heard, now)
-    return _rebuild(previous, listing, agents, asked_at or {}, now)
+    return _rebuild(previous, listing, agents, launched_within or {}, now)
 
 
 def _reborn(previous: Fleet, listing: tuple[Instance, ...], rows: list[int]) -> bool:
@@ -250,7 +250,7 @@ def _rebuild(
     previous: Fleet,
     listing: tuple[Instance, ...],
     agents: tuple[Agent, ...] | None,
-    asked_at: Mapping[str, float],
+    launched_within: Mapping[str, tuple[float, float]],
     now: float,
 ) -> Fleet:
     """Build all columns anew, and take over by id what is remembered."""
@@ -264,7 +264,7 @@ def _rebuild(
         before = np.fromiter(map(previous.rows.get, ids, repeat(-1)), np.int64, size)
     if len(rows) < size:
         once = tuple(listing[row] for row in sorted(rows.values()))
-        return _rebuild(previous, once, agents, asked_at, now)
+        return _rebuild(previous, once, agents, launched_within, now)
     known = before >= 0
     rows_by_agent = rows if names == ids else dict(zip(names, range(size), strict=True))
     heard, agent_rows = _agent_rows(previous, previous.agents if agents is None else agents, rows, rows_by_agent)
@@ -279,13 +279,14 @@ def _rebuild(
         return np.where(known, column[before], otherwise) if len(previous) else otherwise
 
     never = np.full(size, np.nan)
-    asked = never.copy()
-    if asked_at:
+    earliest, latest = np.full(size, -np.inf), np.full(size, now)
+    if launched_within:
         for row in np.flatnonzero(~known):
-            asked[row] = asked_at.get(listing[row].token, np.nan)
+            begin, end = launched_within.get(listing[row].token, (-np.inf, now))
+            earliest[row], latest[row] = begin, min(end, now)
     state = np.fromiter(map(STATE_CODE.__getitem__, map(itemgetter(1), listing)), np.uint8, size)
     told = np.fromiter(map(itemgetter(2), listing), np.float64, size)
-    launched_at = np.minimum(np.where(np.isnan(asked), told, asked), now)
+    launched_at = np.clip(told, earliest, latest)
     kept_launched_at = carry(previous.launched_at, launched_at)
     carried = Fleet(
         instances=listing,
@@ -296,7 +297,7 @@ def _rebuild(
         agent=agent,
         activity=activity,
         launched_at=np.where(_starts_anew(carry(previous.state, state), state), launched_at, kept_launched_at),
-        first_seen=carry(previous.first_seen, np.where(np.isnan(asked), now, asked)),
+        first_seen=carry(previous.first_seen, np.where(np.isfinite(earliest), launched_at, now)),
         joined_at=carry(previous.joined_at, never),
         idle_since=carry(previous.idle_since, never),
         missing_since=carry(previous.missing_since, never),

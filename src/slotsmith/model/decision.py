@@ -23,7 +23,7 @@ class Reason(StrEnum):
     @property
     def needs_drain(self) -> bool:
         """Whether an agent may be at work on it, so that the scheduler must give it up first."""
-        return self in (Reason.LONG_IDLE, Reason.OVER_MAXIMUM, Reason.OPERATOR)
+        return self in (Reason.LONG_IDLE, Reason.OVER_MAXIMUM, Reason.NOT_NEEDED, Reason.OPERATOR)
 
 
 @dataclass(frozen=True, slots=True)

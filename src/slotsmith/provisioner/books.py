@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import structlog
@@ -33,6 +33,13 @@ from slotsmith.store.base import PoolBooks
 REFUSAL_HOLDS: Final = 30.0
 
 _PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
+
+
+class _Absence(NamedTuple):
+    """Since when listings lack an instance, and until when it is paid for should it prove to be gone."""
+
+    since: float
+    paid_until: float
 
 
 class Books:
@@ -74,7 +81,7 @@ class Books:
         self._paid = PaidTime(pool, self.pending.span)
         self._paid.resume(open_spans)
         self._refused: dict[str, float] = {}
-        self._absent: dict[str, float] = {}
+        self._absent: dict[str, _Absence] = {}
         self._seen: dict[str, set[str]] = {}
         self._unjoined: set[str] = set()
         self._first_listing = True
@@ -89,8 +96,8 @@ class Books:
         self.lost_agent = False
         merged = self._with_absent(listing, began)
         self._settle_ownership(merged)
-        asked_at = {intent.token: intent.created_at for intent in self.intents.values()}
-        self.fleet = after = observe(before, merged, agents, now, asked_at)
+        launched_within = {i.token: (i.created_at, i.answered_at or now) for i in self.intents.values()}
+        self.fleet = after = observe(before, merged, agents, now, launched_within)
         if self._first_listing:
             self._first_listing = False
             self._settle_paid_time()
@@ -112,9 +119,16 @@ class Books:
             return listing
         listed = {instance.id for instance in listing}
         absent = [instance for instance in self.fleet.instances if instance.id not in listed]
-        self._absent = {instance.id: self._absent.get(instance.id, began) for instance in absent}
-        lingering = [i for i in absent if began - self._absent[i.id] < self._consistency_window]
+        # What vanished while nobody looked was last known to live at the last sign of life.
+        new = _Absence(began, self._heartbeat if self._first_listing else began)
+        self._absent = {instance.id: self._absent.get(instance.id, new) for instance in absent}
+        lingering = [i for i in absent if began - self._absent[i.id].since < self._consistency_window]
         return (*listing, *lingering) if lingering else listing
+
+    def hear(self, agents: Sequence[Agent], now: float) -> None:
+        """Take in a view of the agents before there is a listing: their clocks must not miss what they do meanwhile."""
+        before, self.fleet = self.fleet, observe(self.fleet, self.fleet.instances, agents, now)
+        self._save(self.fleet.instances[row].id for row in changed_rows(before, self.fleet))
 
     def _settle_ownership(self, listing: Sequence[Instance]) -> None:
         """Everything listed is ours once the pool has begun with nothing unknown listed, or was told so."""
@@ -164,13 +178,13 @@ class Books:
 
     def _gone(self, before: Fleet, instance: Instance, now: float) -> None:
         ending = self.terminations.pop(instance.id, None)
-        for memory in (self._refused, self._absent):
-            memory.pop(instance.id, None)
+        self._refused.pop(instance.id, None)
+        absence = self._absent.pop(instance.id, None)
         self._unjoined.discard(instance.id)
         self._move(
             instance.id, now, instance.state, None, f"terminated: {ending.reason.value}" if ending else "vanished"
         )
-        self._paid.end(instance.id, now)
+        self._paid.end(instance.id, now if absence is None else min(now, absence.paid_until))
         self.pending.instance(replace(_record(before, before.rows[instance.id], ending), gone_at=now))
 
     def _settle_paid_time(self) -> None:
@@ -252,10 +266,15 @@ class Books:
     def _missing(self, intent: LaunchIntent) -> int:
         return intent.expected - len(self._seen.get(intent.token, ()))
 
-    @property
-    def next_deadline(self) -> float | None:
-        """When the first of the refusals that hold now is over; None = none holds."""
-        return min(self._refused.values(), default=None)
+    def next_deadline(self, now: float) -> float | None:
+        """When the first of the refusals that hold now is over, or a look at the provider is due; None = never."""
+        looks = (absence.since + self._consistency_window for absence in self._absent.values())
+        # A look that is due already is under way, and its answer wakes the pool.
+        return min((at for at in (*self._refused.values(), *looks) if at > now), default=None)
+
+    def listing_is_due(self, now: float) -> bool:
+        """Whether a listing made now would tell that something which is absent is gone, or why an agent was lost."""
+        return self.lost_agent or any(now > a.since + self._consistency_window for a in self._absent.values())
 
     @property
     def awaits_listing(self) -> bool:

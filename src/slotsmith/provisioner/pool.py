@@ -81,7 +81,7 @@ class Pool:
             provider,
             clock=clock,
             random=random,
-            save=recorder.save,
+            save=self._save,
             read_listing=surroundings.listings.read_once,
             on_answer=relist,
             log=log,
@@ -94,6 +94,7 @@ class Pool:
             clock=clock,
             random=random,
             save=recorder.save,
+            on_drain_due=self.drain_due.set,
             on_release=self.termination_due.set,
             on_answer=relist,
             log=log,
@@ -120,8 +121,10 @@ class Pool:
         listing, info = self._surroundings.listings.latest, self._surroundings.info
         if listing is not None:
             self.books.observe(listing.value, listing.began, None if info is None else info.agents, now)
-        if self.books.lost_agent:
-            # Its instance may be gone too, and the next look at the provider may be a poll period away.
+        elif info is not None:
+            self.books.hear(info.agents, now)
+        if self.books.listing_is_due(now):
+            # The next look at the provider may be a poll period away.
             self._surroundings.listings.refresh()
         return self.books.view(self.offering, info, blind=self._surroundings.blind, now=now)
 
@@ -199,6 +202,8 @@ class Pool:
             most = max(most, len(left))
             progress(len(left))
             fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if i not in self.books.terminations)
+            if force:
+                self.terminator.force(left)
             self.books.begin_terminations(Decision(self._clock.now(), terminations=fresh), drain=not force)
             await self.terminator.drain()
             await self.terminator.terminate()
@@ -215,10 +220,9 @@ class Pool:
         listed = [i.id for i in self.books.fleet.instances if i.id not in self.books.strays]
         return listed + [launch.token for launch in self.books.in_flight()]
 
-    @property
-    def next_deadline(self) -> float | None:
+    def next_deadline(self, now: float) -> float | None:
         """When the next pass is due if nothing happens before; None = never."""
-        due = [self.books.next_deadline, self.last.next_deadline if self.last else None]
+        due = [self.books.next_deadline(now), self.last.next_deadline if self.last else None]
         return min((each for each in due if each is not None), default=None)
 
     @property
@@ -237,15 +241,15 @@ class Pool:
         return self.books.fleet.instances
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._guard(work))
+        task = asyncio.create_task(work)
         self._actions.add(task)
         task.add_done_callback(self._actions.discard)
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _save(self) -> None:
+        """Write what is pending, for those who go on when that fails: then it is written with what comes next."""
         try:
-            await work
+            await self.recorder.save()
         except StoreError as error:
-            # What happened stays pending and is written with the next changes.
             self.recorder.failed(error)
 
     def _tell(self, decision: Decision, unmet: Sequence[Unmet]) -> None:

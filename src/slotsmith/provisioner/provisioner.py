@@ -304,6 +304,7 @@ class Provisioner:
         while True:
             await self._wait_for_reason(pool)
             if self._surroundings.listings.latest is None:
+                pool.observe(self._clock.now())
                 continue
             try:
                 await pool.run_pass()
@@ -318,9 +319,10 @@ class Provisioner:
     async def _wait_for_reason(self, pool: Pool) -> None:
         now = self._clock.now()
         deadline = now + LONGEST_PAUSE
-        if pool.next_deadline is not None:
+        due = pool.next_deadline(now)
+        if due is not None:
             # Periods are over strictly after their end.
-            deadline = min(deadline, pool.next_deadline + 0.001)
+            deadline = min(deadline, due + 0.001)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, deadline - now)):
                 await self._woken.wait()

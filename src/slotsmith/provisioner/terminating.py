@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -33,6 +33,10 @@ ASK_AGAIN: Final = 1.0
 STILL_LISTED: Final = 30.0
 """Seconds after which an instance that was told to end, and is still listed as at work, is told again."""
 
+# These have no agent that could be at work; one that turns up has something to lose.
+_WITHOUT_AGENT: Final = (Reason.STOPPED, Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED)
+# These go only while their agents have nothing to do; the others finish their tasks first.
+_ONLY_IDLE: Final = (Reason.LONG_IDLE, Reason.NOT_NEEDED)
 _ENDING: Final = (InstanceState.STOPPING, InstanceState.TERMINATING)
 
 
@@ -52,6 +56,7 @@ class Terminator:
         clock: Clock,
         random: Random,
         save: Callable[[], Awaitable[None]],
+        on_drain_due: Callable[[], None],
         on_release: Callable[[], None],
         on_answer: Callable[[], None],
         log: structlog.typing.FilteringBoundLogger,
@@ -63,10 +68,17 @@ class Terminator:
         self._clock = clock
         self._random = random
         self._save = save
+        self._on_drain_due = on_drain_due
         self._on_release = on_release
         self._on_answer = on_answer
         self._log = log
         self._undrained: set[str] = set()
+        self._released: set[str] = set()
+        self._forced: set[str] = set()
+
+    def force(self, instance_ids: Iterable[str]) -> None:
+        """An operator wants these to end, whatever their agents are doing."""
+        self._forced.update(instance_ids)
 
     async def drain(self) -> float | None:
         """Ask for agents, and give back those that are to stay. Seconds until asking again; None = not needed."""
@@ -94,7 +106,7 @@ class Terminator:
             self._books.fleet.instances[self._books.fleet.rows[instance_id]].agent_name: instance_id
             for instance_id, record in self._books.terminations.items()
             if record.phase is Phase.DRAINING
-            and (record.reason is not Reason.LONG_IDLE) is when_done
+            and (record.reason not in _ONLY_IDLE) is when_done
             and instance_id in self._books.fleet.rows
         }
         if not agents:
@@ -122,6 +134,7 @@ class Terminator:
         if record is None:
             return
         if answer.outcome is DrainOutcome.RELEASED:
+            self._released.add(instance_id)
             self._books.put_termination(instance_id, replace(record, phase=Phase.TERMINATING, error=""))
             self._on_release()
         elif answer.outcome is DrainOutcome.REFUSED:
@@ -131,18 +144,23 @@ class Terminator:
             self._books.put_termination(instance_id, replace(record, error=answer.detail))
 
     def _look_again(self) -> None:
-        """Call off what nothing was done about yet and what no longer has its reason."""
+        """Call off what no longer has its reason."""
         fleet = self._books.fleet
         over = int(np.count_nonzero(fleet.counted)) > self._max_instances
+        self._released &= self._books.terminations.keys()
+        self._forced &= self._books.terminations.keys()
         for instance_id, record in list(self._books.terminations.items()):
             row = fleet.rows.get(instance_id)
-            if record.attempts or row is None:
+            if row is None:
                 continue
-            missing = record.reason in (Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED)
-            if missing and fleet.agent[row] != NO_AGENT:
+            if record.reason in _WITHOUT_AGENT and self._has_agent(row):
                 self._books.keep_instance(instance_id, "its agent has joined", self._clock.now())
             if record.reason is Reason.OVER_MAXIMUM and record.phase is Phase.DRAINING and not over:
                 self._books.keep_instance(instance_id, "the pool is within its maximum again", self._clock.now())
+
+    def _has_agent(self, row: int) -> bool:
+        fleet = self._books.fleet
+        return bool(fleet.can_have_agent[row]) and int(fleet.agent[row]) != NO_AGENT
 
     async def _cancel_drains(self) -> None:
         """Agents that still drain for a termination that was called off, or forgotten in a crash, go back to work."""
@@ -163,7 +181,20 @@ class Terminator:
             self._log.warning("cannot cancel drains, trying again", error=describe(error, DRAIN_DEADLINE))
 
     def _due(self, now: float) -> list[str]:
-        return [i for i in self._books.terminations if (wait := self._wait(i, now)) is not None and wait <= 0]
+        due = [i for i in self._books.terminations if (wait := self._wait(i, now)) is not None and wait <= 0]
+        again = [instance_id for instance_id in due if self._must_drain_again(instance_id)]
+        for instance_id in again:
+            record = self._books.terminations[instance_id]
+            self._books.put_termination(instance_id, replace(record, phase=Phase.DRAINING))
+        if again:
+            self._on_drain_due()
+        return [instance_id for instance_id in due if instance_id not in again]
+
+    def _must_drain_again(self, instance_id: str) -> bool:
+        """Whether its agent may be at work again: a call had no effect, or a restart has forgotten the drain."""
+        if not self._books.terminations[instance_id].reason.needs_drain or instance_id in self._released | self._forced:
+            return False
+        return self._has_agent(self._books.fleet.rows[instance_id])
 
     def _wait(self, instance_id: str, now: float) -> float | None:
         """Seconds until this instance is to be terminated (again); None when it is not this step's turn."""
@@ -193,6 +224,7 @@ class Terminator:
         self._on_answer()
 
     def _asked(self, instance_id: str, failures: Mapping[str, ProviderError], now: float) -> None:
+        self._released.discard(instance_id)
         record = self._books.terminations.get(instance_id)
         if record is None:
             return

@@ -1,0 +1,142 @@
+"""One life of the program, from a start to a crash or stop, and the points at which it may die.
+
+A dead generation has no effect on the world any more: everything that its tasks still try ends in `Crashed`, so that
+what they would do on their way out (as no killed process does) stays undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+from slotsmith.clock import Random
+from slotsmith.simulation.events import FAULT, EventLog
+
+T = TypeVar("T")
+
+current: ContextVar[Generation | None] = ContextVar("generation", default=None)
+"""The generation that a task belongs to: log lines of a dead one are dropped."""
+
+
+class Crashed(asyncio.CancelledError):
+    """The process is dead. As a cancellation it passes every handler of errors, and asyncio takes it for an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrashFaults:
+    """How the program dies and is stopped.
+
+    `rate`: how likely it dies at a call whose weight is 1 (see `WEIGHTS`). `mean_life` and `mean_stop`: mean seconds
+    until it dies at any moment, and until it is stopped in good order; 0 = never. `longest_pause`: seconds until it is
+    started again, at most. `most`: how often at most, so that a run ends.
+    """
+
+    rate: float = 0.0
+    mean_life: float = 0.0
+    mean_stop: float = 0.0
+    longest_pause: float = 60.0
+    most: int = 12
+
+
+NO_CRASHES: Final = CrashFaults()
+
+WEIGHTS: Final[Mapping[str, float]] = MappingProxyType(
+    {
+        # The moments in which something may be lost: between the record and the call, and between call and answer.
+        "launch": 1.0,
+        "intent_commit": 0.5,
+        "terminate": 0.5,
+        "drain": 0.2,
+        "cancel_drain": 0.5,
+        "setup": 0.1,
+        "load": 0.05,
+        # These happen so often that they would leave no life long enough for the others.
+        "commit": 0.02,
+        "list": 0.02,
+        "view": 0.01,
+    }
+)
+"""How likely a death is at each kind of call, as a part of `CrashFaults.rate`."""
+
+_COMMITS: Final = ("intent_commit", "commit", "load")
+
+FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {f"crash_before_{point}": f"the program dies before a {point}" for point in WEIGHTS}
+    | {f"crash_after_{point}": f"the program dies after a {point}" for point in WEIGHTS}
+    | {f"crash_during_{point}": f"the program dies during a {point}" for point in WEIGHTS if point not in _COMMITS}
+    | {"crash_any": "the program dies at any moment", "stop": "the program is stopped in good order"}
+)
+"""The catalogue: name -> what happens."""
+
+FAULT_STOP: Final = FAULT + "stop"
+"""What is told when the program is stopped."""
+
+
+class Generation:
+    """One life. `on_death` is called once, when it dies of itself."""
+
+    def __init__(
+        self, number: int, faults: CrashFaults, random: Random, log: EventLog, on_death: Callable[[], None]
+    ) -> None:
+        self.number = number
+        self.alive = True
+        self.main: asyncio.Task[None] | None = None
+        self._faults = faults
+        self._random = random
+        self._log = log
+        self._on_death = on_death
+
+    def check(self) -> None:
+        """Raises `Crashed` when it is dead."""
+        if not self.alive:
+            raise Crashed
+
+    def stop_faults(self) -> None:
+        """From now on it does not die."""
+        self._faults = NO_CRASHES
+
+    def die(self, fault: str) -> None:
+        """The end of this process, now."""
+        if not self.alive or self._faults is NO_CRASHES:
+            return
+        self._log.tell(FAULT + fault, generation=self.number)
+        self.end()
+        self._on_death()
+
+    def end(self) -> None:
+        """Cut it off from the world, and let its tasks end."""
+        self.alive = False
+        if self.main is not None:
+            self.main.cancel()
+
+    def maybe_die(self, when: str, point: str) -> None:
+        """A point at which it may die. Raises `Crashed` when it does."""
+        if self._drawn(point):
+            self.die(f"crash_{when}_{point}")
+            self.check()
+
+    async def cross(self, point: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Carry out a call to the outside world, and perhaps die before, during or after it."""
+        self.check()
+        self.maybe_die("before", point)
+        timer = None
+        if self._drawn(point):
+            # A call that is answered sooner is not cut off, and the program lives on.
+            delay = round(self._random.uniform(0.0, 2.0), 3)
+            timer = asyncio.get_running_loop().call_later(delay, self.die, f"crash_during_{point}")
+        try:
+            result = await call()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self.check()
+        self.maybe_die("after", point)
+        return result
+
+    def _drawn(self, point: str) -> bool:
+        rate = self._faults.rate
+        return rate > 0 and self._random.random() < rate * WEIGHTS[point]

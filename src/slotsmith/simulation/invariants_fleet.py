@@ -1,0 +1,269 @@
+"""The promises about what exists: I2 (nothing is lost), I4 (nobody's work is cut off), I7 (gone is seen), and patience."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from slotsmith.core.decider import View
+from slotsmith.model.decision import Decision, Reason
+from slotsmith.model.instance import InstanceState
+from slotsmith.model.launch import IntentState
+from slotsmith.model.policy import Policy
+from slotsmith.model.record import Phase, TerminationRecord
+from slotsmith.providers.simulated import Machine
+from slotsmith.simulation.events import Field
+from slotsmith.simulation.watch import Watch
+from slotsmith.store.base import Changes
+
+SLACK: Final = 15.0
+"""Seconds for a listing, a pass and a commit that follow one another with nothing in their way."""
+ASKED_AGAIN: Final = 300.0 + 60.0
+"""Seconds within which an instance that was told to end, and exists, is told again: the longest pause of the retry."""
+_COUNTED: Final = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, InstanceState.RUNNING)
+_MISSING: Final = (Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED)
+
+
+class KeepingChecks:
+    """I2 and I7: every machine is in the books until it is gone, and not longer.
+
+    `writes_at_once`: what was seen is written by the next pass. Otherwise it may wait for the next decision, and how
+    long a machine that is gone stays on record says nothing.
+    """
+
+    def __init__(self, watch: Watch, *, writes_at_once: bool = True) -> None:
+        self._watch = watch
+        self._writes_at_once = writes_at_once
+        self._asked_at: dict[str, float] = {}
+        settings = watch.settings
+        self._noticed_within = settings.consistency_window + settings.poll_period + SLACK
+
+    def on_commit(self, changes: Changes) -> None:
+        """What goes on record as gone is gone."""
+        for record in changes.instances:
+            machine = self._watch.cloud.machines.get(record.instance.id)
+            if record.gone_at is not None and machine is not None and machine.alive():
+                last = self._watch.ledger.records.get(machine.id)
+                if last is None or last.gone_at is None:
+                    self._watch.violated("I7", f"{machine.id} is on record as gone and is {machine.state.value}")
+
+    def on_committed(self, changes: Changes) -> None:
+        """What is no longer expected is on record, all of it."""
+        ledger, cloud = self._watch.ledger, self._watch.cloud
+        for intent in changes.intents:
+            if intent.state not in (IntentState.CLOSED, IntentState.REFUSED):
+                continue
+            for created in cloud.creations.get(intent.token, ()):
+                for machine_id in created:
+                    if cloud.machines[machine_id].alive() and machine_id not in ledger.records:
+                        self._watch.violated(
+                            "I2", f"{machine_id} exists, its intent {intent.token} is {intent.state.value}, no record"
+                        )
+
+    def on_terminate_call(self, instance_ids: Sequence[str]) -> None:
+        """Asked (again)."""
+        self._asked_at.update(dict.fromkeys(instance_ids, self._watch.now))
+
+    def on_tick(self) -> None:
+        """Whatever should have been noticed by now."""
+        watch = self._watch
+        for machine in watch.alive.values():
+            self._check_alive(machine)
+        for instance_id in watch.ledger.present:
+            machine = watch.cloud.machines[instance_id]
+            if machine.gone_at is not None:
+                late = watch.calm_for(machine.gone_at) - watch.settings.consistency_window
+                if late > self._noticed_within and self._writes_at_once:
+                    watch.violated("I7", f"{machine.id} is gone, and on record as there for {late:.0f} s")
+
+    def _check_alive(self, machine: Machine) -> None:
+        watch, ledger = self._watch, self._watch.ledger
+        if machine.id not in ledger.present and machine.token not in ledger.live:
+            since = max(machine.created_at, machine.shown_since or 0.0)
+            if watch.calm_for(since) > self._noticed_within and not self._is_reported(machine):
+                watch.violated("I2", f"{machine.id} (token {machine.token!r}) exists and is neither known nor reported")
+        record = ledger.ending.get(machine.id)
+        if record is not None and record.termination is not None:
+            self._check_ending(machine, record.termination)
+
+    def _is_reported(self, machine: Machine) -> bool:
+        summary = self._watch.ledger.summary
+        return not self._watch.ledger.owns and (summary is None or machine.id in summary["strays"])
+
+    def _check_ending(self, machine: Machine, ending: TerminationRecord) -> None:
+        watch = self._watch
+        if ending.phase is Phase.TERMINATING:
+            calm = watch.calm_for(max(self._asked_at.get(machine.id, 0.0), ending.since))
+            if calm > ASKED_AGAIN + SLACK:
+                watch.violated("I7", f"{machine.id} is to end and exists, and was not told so for {calm:.0f} s")
+        elif machine.agent_name in watch.agents and not watch.scheduler.busy(machine.agent_name):
+            calm = watch.calm_for(max(ending.since, watch.idle_broken_at.get(machine.agent_name, 0.0)))
+            if calm > ASKED_AGAIN:
+                watch.violated("I7", f"{machine.id} is idle and drains for {calm:.0f} s")
+
+
+class MercyChecks:
+    """I4: no call ends an agent that was last reported busy, and no task is killed by us."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._ended_by_us: dict[str, Reason] = {}
+
+    def on_terminate_call(self, instance_ids: Sequence[str]) -> None:
+        """Each machine that is to end, with the reason on record."""
+        for instance_id in instance_ids:
+            ledger = self._watch.ledger
+            record, reason = ledger.records.get(instance_id), ledger.decided.get(instance_id)
+            ending = None if record is None else record.termination
+            if ending is not None:
+                self._ended_by_us[instance_id] = ending.reason
+                self._check(instance_id, ending.reason, ending.attempts)
+            elif reason is not None:
+                self._ended_by_us[instance_id] = reason
+                self._check(instance_id, reason, 0)
+            else:
+                # What was decided is on record before anything of it is done.
+                self._watch.violated("I4", f"{instance_id} is told to end, and no reason is on record")
+
+    def _check(self, instance_id: str, reason: Reason, attempts: int) -> None:
+        watch = self._watch
+        machine = watch.cloud.machines[instance_id]
+        name = machine.agent_name
+        agent, busy = watch.agents.get(name), watch.scheduler.busy(name)
+        reported_busy = agent is not None and not agent.idle
+        if reason.needs_drain and name not in watch.released:
+            watch.violated("I4", f"{instance_id} is told to end ({reason.value}) and was never released")
+        if reported_busy and busy and not (reason in _MISSING and attempts):
+            watch.violated("I4", f"{instance_id} is told to end ({reason.value}) and was last reported busy")
+        if reason in _MISSING and not attempts and agent is not None and machine.state in _COUNTED:
+            watch.violated("I4", f"{instance_id} is told to end ({reason.value}) and its agent is there")
+
+    def on_event(self, what: str, fields: dict[str, Field]) -> None:
+        """A task was killed: by us?"""
+        if what != "scheduler killed":
+            return
+        name = str(fields["agent"])
+        reason, watch = self._ended_by_us.get(name), self._watch
+        machine = watch.cloud.machines.get(name)
+        # A machine that is up lost its agent by itself; so has one that somebody else has stopped.
+        if reason is None or machine is None or machine.state in _COUNTED or machine.detail:
+            return
+        if reason.needs_drain and name in watch.released and name not in watch.forgotten:
+            watch.violated("I4", f"{fields['job']} was killed on {name} ({reason.value}), which was released")
+
+
+class PatienceChecks:
+    """No termination before the period that it is named after is over, counted from what views and listings told."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def on_decision(self, view: View, policy: Policy, decision: Decision) -> None:
+        """Every termination of a decision."""
+        for termination in decision.terminations:
+            row = view.fleet.rows.get(termination.id)
+            machine = self._watch.cloud.machines.get(termination.id)
+            if row is None or machine is None:
+                self._watch.violated("I4", f"{termination.id} is to end and is not listed")
+                continue
+            told = view.fleet.instances[row].state
+            wrong = self._wrong(machine, told, termination.reason, policy, decision.at)
+            if wrong:
+                self._watch.violated("periods", f"{machine.id} is to end ({termination.reason.value}) {wrong}")
+        self._check_minimum(view, policy, decision)
+
+    def _wrong(self, machine: Machine, told: InstanceState, reason: Reason, policy: Policy, now: float) -> str:
+        watch, name = self._watch, machine.agent_name
+        if reason is Reason.LONG_IDLE:
+            idle_for = now - watch.idle_broken_at.get(name, now)
+            return "" if idle_for > policy.max_idle_agent_period else f"after {idle_for:.3f} s"
+        if reason is Reason.LONG_DISCONNECTED:
+            missing_for = now - max(watch.last_there.get(name, 0.0), watch.first_told.get(machine.id, 0.0))
+            early = missing_for <= policy.max_agent_disconnect_period
+            return f"after {missing_for:.3f} s" if early or name in watch.agents else ""
+        if reason is Reason.NEVER_JOINED:
+            return self._wrong_about_joining(machine, policy, now)
+        if reason is Reason.STOPPED:
+            return "" if told is InstanceState.STOPPED else f"while it is {told.value}"
+        if reason is Reason.NOT_NEEDED:
+            return "" if told is InstanceState.PENDING_REQUEST else f"while it is {told.value}"
+        return ""
+
+    def _wrong_about_joining(self, machine: Machine, policy: Policy, now: float) -> str:
+        if machine.agent_name in self._watch.agents:
+            return "while its agent is there"
+        intent = self._watch.ledger.intents.get(machine.token)
+        if intent is None or machine.paid_from is None:
+            return ""  # its age is what the cloud says, whose clock may be wrong
+        # It cannot be older than what asked for it, nor than a listing that should have had it.
+        lacked_at = self._watch.not_before.get(machine.id, -math.inf) - self._watch.settings.consistency_window
+        age = now - max(intent.created_at, lacked_at)
+        return "" if age >= policy.max_agent_starting_period - 0.001 else f"when it can be {age:.1f} s old at most"
+
+    def _check_minimum(self, view: View, policy: Policy, decision: Decision) -> None:
+        idle = [t.id for t in decision.terminations if t.reason in (Reason.LONG_IDLE, Reason.NOT_NEEDED)]
+        if not idle:
+            return
+        staying = sum(
+            instance.state in _COUNTED and instance.id not in view.draining and instance.id not in view.strays
+            for instance in view.fleet.instances
+        )
+        left = staying + view.in_flight_count - len(idle)
+        if left < policy.min_instances:
+            self._watch.violated("minimum", f"{left} would be left, the minimum is {policy.min_instances}")
+        over = [t.id for t in decision.terminations if t.reason is Reason.OVER_MAXIMUM]
+        if over and len(view.fleet) <= policy.max_instances:
+            self._watch.violated("I4", f"{over[0]} is to end for a maximum that is not exceeded")
+
+
+class MemoryChecks:
+    """I11: what is on record is what a new generation starts from, and the clocks of agents go on."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._moved_at: dict[str, float] = {}
+        self._back_at: dict[str, float] = {}
+
+    def on_load(self, books: object) -> None:
+        """The books as they are read are those that were written."""
+        ledger = self._watch.ledger
+        for name, kept in (
+            ("intents", {intent.token: intent for intent in books.intents}),  # type: ignore[attr-defined]
+            ("records", {record.instance.id: record for record in books.instances}),  # type: ignore[attr-defined]
+        ):
+            if kept != (ledger.live if name == "intents" else ledger.present):
+                self._watch.violated("I11", f"the {name} that were read are not those that were written")
+        failures = books.launch_failures  # type: ignore[attr-defined]
+        if dict(failures) != ledger.launch_failures:
+            self._watch.violated("I11", "the launch failures that were read are not those that were written")
+
+    def on_commit(self, changes: Changes) -> None:
+        """A clock that starts anew needs a reason."""
+        for move in changes.moves:
+            self._moved_at[move.instance_id] = changes.at
+        for record in changes.instances:
+            last = self._watch.ledger.present.get(record.instance.id)
+            if last is None or record.gone_at is not None or record.instance.id in self._moved_at:
+                continue
+            name = record.instance.agent_name
+            broken = max(self._watch.idle_broken_at.get(name, -math.inf), self._unlisted_at(name))
+            self._compare("idle", name, last.idle_since, record.idle_since, broken)
+            there = self._watch.now if name in self._watch.agents else self._watch.last_there.get(name, -math.inf)
+            self._compare("missing", name, last.missing_since, record.missing_since, there)
+            if last.joined_at is not None and record.joined_at != last.joined_at:
+                self._watch.violated("I11", f"{name} joined at another time than is on record")
+        for move in changes.moves:
+            if move.after in (InstanceState.STARTING, InstanceState.RUNNING) and move.before is not None:
+                self._back_at[move.instance_id] = changes.at
+
+    def _unlisted_at(self, name: str) -> float:
+        return self._back_at.get(name, -math.inf)
+
+    def _compare(self, clock: str, name: str, before: float | None, after: float | None, cause: float) -> None:
+        if before is None or after is None or before == after:
+            return
+        if cause < before - 1.0:
+            self._watch.violated(
+                "I11", f"the {clock} clock of {name} starts anew, {after - before:.1f} s after it began"
+            )

@@ -1,0 +1,145 @@
+"""What a generation of the provisioner holds of the world: its provider and its scheduler.
+
+Through these pass all calls. They are where the program may die, where nothing passes once it is dead, and where the
+watches see what it asked for and what it was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+from slotsmith.clock import Clock
+from slotsmith.model.instance import Instance
+from slotsmith.model.offering import Offering
+from slotsmith.model.scaling_info import ScalingInfo
+from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError
+from slotsmith.schedulers.base import DrainAnswer, Scheduler
+from slotsmith.simulation.generation import Generation
+from slotsmith.simulation.watch import Watch
+
+T = TypeVar("T")
+
+
+class _Port:
+    def __init__(self, generation: Generation, watch: Watch, clock: Clock) -> None:
+        self._generation = generation
+        self._watch = watch
+        self._clock = clock
+
+    async def _cross(self, point: str, call: Callable[[], Awaitable[T]]) -> T:
+        generation, watch = self._generation, self._watch
+        generation.check()
+        watch.busy_with(f"{point} calls")
+        number, failed = watch.call_began(point), True
+        try:
+            result = await generation.cross(point, call)
+            failed = False
+            return result
+        finally:
+            if generation.alive:
+                watch.call_ended(number, failed=failed)
+
+
+class ProviderPort(_Port):
+    """The provider as one generation sees it."""
+
+    def __init__(self, inner: Provider, generation: Generation, watch: Watch, clock: Clock) -> None:
+        super().__init__(generation, watch, clock)
+        self._inner = inner
+        self.poll_period = inner.poll_period
+        self.consistency_window = inner.consistency_window
+        self.token_lifetime = inner.token_lifetime
+
+    async def setup(self) -> None:
+        await self._cross("setup", self._inner.setup)
+
+    def offerings(self) -> Sequence[Offering]:
+        return self._inner.offerings()
+
+    async def list_instances(self) -> Sequence[Instance]:
+        began = self._clock.now()
+        listing = await self._cross("list", self._inner.list_instances)
+        self._watch.listed(listing, began)
+        return listing
+
+    async def launch(self, request: LaunchRequest) -> LaunchResult:
+        self._generation.check()
+
+        async def call() -> LaunchResult:
+            self._watch.launching(request)
+            return await self._inner.launch(request)
+
+        try:
+            result = await self._cross("launch", call)
+        except Exception as error:
+            self._watch.launch_failed(request, error)
+            raise
+        self._watch.launched(request, result)
+        return result
+
+    async def terminate(self, instance_ids: Sequence[str]) -> Mapping[str, ProviderError]:
+        self._generation.check()
+
+        async def call() -> Mapping[str, ProviderError]:
+            self._watch.terminating(instance_ids)
+            return await self._inner.terminate(instance_ids)
+
+        return await self._cross("terminate", call)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class SchedulerPort(_Port):
+    """A scheduler that is read, as one generation sees it."""
+
+    def __init__(self, inner: Scheduler, generation: Generation, watch: Watch, clock: Clock) -> None:
+        super().__init__(generation, watch, clock)
+        self._inner = inner
+        self.poll_period = inner.poll_period
+
+    async def setup(self) -> None:
+        await self._cross("setup", self._inner.setup)
+
+    async def scaling_info(self) -> ScalingInfo | None:
+        info = await self._cross("view", self._inner.scaling_info)
+        if info is not None:
+            self._watch.viewed(info)
+        return info
+
+    async def drain(self, agents: Sequence[str], *, when_done: bool) -> Mapping[str, DrainAnswer]:
+        answers = await self._cross("drain", lambda: self._inner.drain(agents, when_done=when_done))
+        self._watch.drained(answers)
+        return answers
+
+    async def cancel_drain(self, agents: Sequence[str]) -> None:
+        self._generation.check()
+        self._watch.undrained(agents)
+        await self._cross("cancel_drain", lambda: self._inner.cancel_drain(agents))
+
+    async def close(self) -> None:
+        """The scheduler goes on without us."""
+
+
+class PushedSchedulerPort(SchedulerPort):
+    """A scheduler that pushes: what was pushed last is what can be read, and a new generation knows nothing."""
+
+    def __init__(self, inner: Scheduler, generation: Generation, watch: Watch, clock: Clock) -> None:
+        super().__init__(inner, generation, watch, clock)
+        self.poll_period = 3600.0
+        self._info: ScalingInfo | None = None
+
+    def push(self, info: ScalingInfo) -> bool:
+        """Hand over a new view; False when it equals the last one."""
+        if info == self._info:
+            return False
+        self._info = info
+        return True
+
+    async def setup(self) -> None:
+        """Nothing to connect to."""
+
+    async def scaling_info(self) -> ScalingInfo | None:
+        self._generation.check()
+        return self._info

@@ -1,0 +1,207 @@
+"""One pool's place in a world: its cloud, its scheduler, and what holds them for the generation of the moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from slotsmith.clock import Clock, Random
+from slotsmith.core.decider import View
+from slotsmith.core.rules import RULES, Rules
+from slotsmith.model.decision import Decision
+from slotsmith.model.policy import Policy
+from slotsmith.model.resources import Resources
+from slotsmith.model.scaling_info import ScalingInfo
+from slotsmith.providers.base import ProviderContext
+from slotsmith.providers.simulated import Cloud, Machine, SimulatedProvider, SimulatedSettings, SimulatedType
+from slotsmith.provisioner import Provisioner
+from slotsmith.provisioner.recorder import Bookkeeping
+from slotsmith.schedulers.simulated import Job, SimulatedScheduler
+from slotsmith.simulation.events import EventLog, Field
+from slotsmith.simulation.generation import Generation
+from slotsmith.simulation.invariants_decisions import AlikeChecks, PromptChecks, ReasonChecks
+from slotsmith.simulation.invariants_fleet import KeepingChecks, MemoryChecks, MercyChecks, PatienceChecks
+from slotsmith.simulation.invariants_launch import DemandedChecks, LaunchChecks
+from slotsmith.simulation.liveness import Liveness
+from slotsmith.simulation.ports import ProviderPort, PushedSchedulerPort, SchedulerPort
+from slotsmith.simulation.scenario import Delivery, Scenario
+from slotsmith.simulation.storage import SimulatedRunner, StorePort
+from slotsmith.simulation.watch import Watch
+
+SECOND: Final = "second"
+"""The name of the other pool."""
+# As in earnest, with fewer signs of life: those would be most of what happens in a quiet hour.
+_FULL: Final = Bookkeeping(summary_period=5.0, sign_of_life=60.0)
+_LEAN: Final = Bookkeeping(summary_period=3600.0, sign_of_life=3600.0, record_views=False, write_period=60.0)
+_DECIDED_AGAIN: Final = 7
+
+
+class Site:
+    """A pool with its truth; `provisioner` is that of the present generation."""
+
+    def __init__(
+        self, pool: str, scenario: Scenario, clock: Clock, log: EventLog, random: Random, *, prefix: str = "i"
+    ) -> None:
+        self.pool = pool
+        self.jobs = scenario.jobs
+        self.provisioner: Provisioner
+        self._scenario = scenario
+        self._clock = clock
+        self._log = log
+        self._generation: Generation | None = None
+        self._rules = RULES[scenario.rules]
+        self.cloud = Cloud(
+            scenario.provider,
+            clock=clock,
+            random=random,
+            faults=scenario.cloud_faults,
+            tell=self._tell,
+            prefix=prefix,
+        )
+        self.cloud.on_agent = self._agent
+        self.cloud.on_change = self._listing_changed
+        self._pushes = scenario.delivery is Delivery.PUSH
+        self.scheduler = SimulatedScheduler(
+            clock,
+            seed=scenario.scheduler_seed,
+            random=Random(f"{scenario.seed}/{pool} scheduler"),  # noqa: S311 - a simulation
+            faults=scenario.scheduler_faults,
+            tell=self._tell,
+            on_view=self._push if self._pushes else None,
+            wake=self._view_changed,
+        )
+        self.watch = Watch(pool, self.cloud, self.scheduler, scenario.provider, log)
+        self.watch.clock_now = clock.now
+
+    def subscribe(self, random: Random, store_troubled_at: Callable[[], float]) -> None:
+        """Check the promises."""
+        watch = self.watch
+        keeping = KeepingChecks(watch, writes_at_once=self._scenario.summaries)
+        checks: list[object] = [LaunchChecks(watch), keeping, MercyChecks(watch), MemoryChecks(watch)]
+        if self._rules.name == "slotsmith":
+            checks += [
+                DemandedChecks(watch),
+                PatienceChecks(watch),
+                AlikeChecks(watch, self._rules.decide, random, every=_DECIDED_AGAIN),
+                ReasonChecks(watch, self._scenario.provider.offerings[0].capacity),
+                PromptChecks(watch, "I12" if self.pool == SECOND else "I8", self._rules.tick, store_troubled_at),
+            ]
+        for check in checks:
+            watch.subscribe(check)
+
+    def _tell(self, what: str, /, **fields: Field) -> None:
+        if self.pool == SECOND:
+            fields["pool"] = SECOND
+        self._log.tell(what, **fields)
+        self.watch.event(what, fields)
+
+    # The generations
+
+    def begin(
+        self, generation: Generation, store: StorePort, runner: SimulatedRunner, policy: Policy, random: Random
+    ) -> None:
+        """A new program takes the pool up."""
+        if self.pool == SECOND:
+            policy = self._scenario.policy
+        self._generation = generation
+        self.watch.start(policy)
+        context = ProviderContext("simulated", self.pool, Path("/nonexistent"), self._clock, lambda: None)
+        provider = SimulatedProvider(self._scenario.provider, context, self.cloud)
+        port = PushedSchedulerPort if self._pushes else SchedulerPort
+        tokens = count(1)
+        self.provisioner = Provisioner(
+            self.pool,
+            policy,
+            provider=ProviderPort(provider, generation, self.watch, self._clock),
+            scheduler=port(self.scheduler, generation, self.watch, self._clock),
+            store=store,
+            run_store=runner,
+            clock=self._clock,
+            random=random,
+            new_id=lambda: f"{self.pool}-{generation.number}-{next(tokens)}",
+            telemetry=lambda _: None,
+            rules=self._watched_rules(),
+            bookkeeping=_FULL if self._scenario.summaries else _LEAN,
+        )
+        if self._pushes:
+            # Whoever pushes finds out after a moment that there is somebody new.
+            delay = round(random.uniform(0.0, 2.0), 3)
+            asyncio.get_running_loop().call_later(delay, self._push_again, generation)
+
+    def _watched_rules(self) -> Rules:
+        rules = self._rules
+
+        def decide(view: View, policy: Policy, now: float) -> Decision:
+            decision = rules.decide(view, policy, now)
+            self.watch.decided(view, policy, decision)
+            return decision
+
+        return Rules(rules.name, decide, rules.tick)
+
+    def end(self) -> None:
+        """The program is gone."""
+        self.watch.death()
+
+    def stop_faults(self) -> None:
+        """From now on cloud and scheduler work."""
+        self.cloud.stop_faults()
+        self.scheduler.stop_faults()
+
+    def liveness(self, policy: Policy) -> Liveness:
+        """The second phase begins."""
+        policy = self._scenario.policy if self.pool == SECOND else policy
+        settles = self._scenario.scheduler_faults.settles
+        return Liveness(self.watch, policy, self.jobs, settles, begins_at=self._log.elapsed)
+
+    # What it is told of
+
+    @property
+    def _alive(self) -> bool:
+        return self._generation is not None and self._generation.alive
+
+    def _agent(self, machine: Machine, connected: bool) -> None:
+        if connected:
+            self.scheduler.agent_joined(machine.agent_name, machine.offering.capacity)
+        else:
+            self.scheduler.agent_left(machine.agent_name)
+
+    def _listing_changed(self) -> None:
+        if self._alive:
+            self.provisioner.provider_changed()
+
+    def _view_changed(self) -> None:
+        if self._alive:
+            self.provisioner.scheduler_changed()
+
+    def _push(self, info: ScalingInfo) -> None:
+        if self._alive:
+            self.watch.viewed(info)
+            self.provisioner.update_scaling_info(info)
+
+    def _push_again(self, generation: Generation) -> None:
+        if generation.alive and not self.scheduler.down:
+            self._push(self.scheduler.view())
+
+
+def second_site(scenario: Scenario, clock: Clock, log: EventLog, random: Random) -> Site:
+    """A small pool without faults, whose tasks come every now and then."""
+    settings = SimulatedSettings(
+        type="simulated",
+        instance_types=(SimulatedType(name="small", slots=1),),
+        boot_time="20s",
+        join_time="2s",
+        poll_period="30s",
+    )
+    period = max(600.0, scenario.faulty_until / 8)
+    jobs = tuple(Job(f"second-{n}", round(100.0 + n * period, 3), 60.0, Resources(1)) for n in range(8))
+    calm = Scenario(
+        seed=scenario.seed,
+        policy=replace(scenario.policy, min_instances=0, max_instances=2, max_idle_agent_period=120.0),
+        provider=settings,
+        jobs=jobs,
+    )
+    return Site(SECOND, calm, clock, log, random, prefix="second")
