@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/.stamps
 
-.PHONY: demo test test-slow lint format bench docs clean
+.PHONY: demo test test-slow lint format bench docs mutants simulate clean
 
 demo: $(STAMPS)/demo
 	$(BIN)/slotsmith demo
@@ -26,6 +26,14 @@ format: $(STAMPS)/test
 bench: $(STAMPS)/test
 	$(BIN)/python -m benchmarks
 
+# The seeds as N or FROM:TO; what was run already is not run again while the code stays as it is.
+SEEDS ?= 1000
+simulate: $(STAMPS)/test
+	$(BIN)/python -m slotsmith.simulation.swarm --seeds $(SEEDS) --results .swarm/results.jsonl
+
+mutants: $(STAMPS)/test
+	$(BIN)/python -m mutants
+
 docs: $(STAMPS)/docs
 	$(BIN)/mkdocs build --strict
 
@@ -44,7 +52,7 @@ $(STAMPS)/demo: pyproject.toml $(STAMPS)/pip
 	@touch $@
 
 $(STAMPS)/test: pyproject.toml $(STAMPS)/demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[plot]" --group test
 	@touch $@
 
 $(STAMPS)/docs: pyproject.toml $(STAMPS)/demo

@@ -12,7 +12,8 @@ from cli.command_line import COMMAND, CommandLine
 from slotsmith import __version__
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-COMMANDS = ["run", "status", "explain", "down", "adopt", "export", "replay", "config", "config check", "config show"]
+COMMANDS = ["run", "status", "explain", "down", "adopt", "export", "replay", "simulate"]
+COMMANDS += ["config", "config check", "config show"]
 
 
 def test_the_version(slotsmith: CommandLine) -> None:
@@ -32,7 +33,7 @@ def test_every_command_has_help(slotsmith: CommandLine, command: str, option: st
 
 def test_the_help_names_every_command_and_what_it_does(slotsmith: CommandLine) -> None:
     listed = slotsmith("-h").out.split("Commands:")[1]
-    for command in ("demo", "run", "status", "explain", "down", "adopt", "export", "replay", "config"):
+    for command in ("demo", "run", "status", "explain", "down", "adopt", "export", "replay", "simulate", "config"):
         assert f"\n  {command} " in listed
     assert "..." not in listed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
@@ -105,7 +106,7 @@ class SlowPlacement:
 
 
 NEEDS = st.one_of(
-    st.builds(Resources, st.sampled_from([1, 1, 2, 4, 8])),
+    st.builds(Resources, st.sampled_from([0, 1, 1, 2, 4, 8])),
     st.builds(Resources, st.sampled_from([0, 1, 3, 4, 8, 16]), st.sampled_from([0, 0.1, 4]), st.sampled_from([0, 8])),
 )
 STEPS = st.one_of(
@@ -167,15 +168,17 @@ class Both:
 
     def place(self, *_: None) -> None:
         assert [(state.job.id, state.agents) for state in self.fast.place()] == self.slow.place()
-        for agent in self.slow.agents.values():
-            told = self.fast.agents[agent.name].view()
+        view = self.fast.view()
+        assert [agent.name for agent in view.agents] == list(self.slow.agents)
+        for told, agent in zip(view.agents, self.slow.agents.values(), strict=True):
             assert told.idle is not bool(agent.shares)
             assert told.draining is not agent.open
             assert (told.capacity, told.used.slots) == (agent.capacity, sum(s.slots for s in agent.shares.values()))
             assert abs(told.used.cpus - sum(share.cpus for share in agent.shares.values())) < 1e-9
             assert told.zero_slot_tasks == sum(not share.slots for share in agent.shares.values())
-        told_waiting = sum(kind.view().count for kind in self.fast.waiting())
-        assert told_waiting == len(self.slow.waiting)
+        asked = Counter((self.slow.jobs[n].resources, self.slow.jobs[n].spans) for n in self.slow.waiting)
+        assert {(kind.resources, kind.spans): kind.count for kind in view.tasks} == asked
+        assert self.fast.view().agents is view.agents
 
 
 @settings(max_examples=500, deadline=None)

@@ -16,6 +16,7 @@ from slotsmith.cli.explain import register as register_explain
 from slotsmith.cli.export import register as register_export
 from slotsmith.cli.replay import register as register_replay
 from slotsmith.cli.run import register as register_run
+from slotsmith.cli.simulate import register as register_simulate
 from slotsmith.cli.status import register as register_status
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
     register_adopt,
     register_export,
     register_replay,
+    register_simulate,
     register_config,
 )
 """Each adds a command or a group; the help lists them in this order."""

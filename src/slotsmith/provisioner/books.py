@@ -184,7 +184,9 @@ class Books:
         self._move(
             instance.id, now, instance.state, None, f"terminated: {ending.reason.value}" if ending else "vanished"
         )
-        self._paid.end(instance.id, now if absence is None else min(now, absence.paid_until))
+        # It was there when its termination was decided, whatever the listings said.
+        paid_until = now if absence is None else max(absence.paid_until, ending.since if ending else 0.0)
+        self._paid.end(instance.id, min(now, paid_until))
         self.pending.instance(replace(_record(before, before.rows[instance.id], ending), gone_at=now))
 
     def _settle_paid_time(self) -> None:

@@ -49,6 +49,9 @@ def never_seen(coverage: Counter[str]) -> tuple[str, ...]:
 
 
 def unexpected(coverage: Counter[str]) -> tuple[str, ...]:
-    """Moves that were counted and are in no table. They are logged by the program and then believed."""
-    known = {*faults(), *transitions()}
+    """Moves that were counted and are in no table; the program logs them and then believes them.
+
+    From a state to the same is a note in an instance's history.
+    """
+    known = {*faults(), *transitions(), *(f"instance {state.value} -> {state.value}" for state in InstanceState)}
     return tuple(what for what in sorted(coverage) if what not in known)

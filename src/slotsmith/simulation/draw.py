@@ -9,8 +9,8 @@ from slotsmith.clock import Random
 from slotsmith.model.durations import format_duration
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
-from slotsmith.providers.simulated import HEAVY, LIGHT, NO_FAULTS, CloudFaults, SimulatedSettings, SimulatedType
 from slotsmith.providers.simulated import FAULTS as CLOUD_FAULTS
+from slotsmith.providers.simulated import HEAVY, LIGHT, NO_FAULTS, Chance, CloudFaults, SimulatedSettings, SimulatedType
 from slotsmith.providers.simulated.faults import EC2_LIMITS, GCE_LIMITS, NO_LIMITS, Bucket, Limits
 from slotsmith.schedulers.simulated import FAULTS as SCHEDULER_FAULTS
 from slotsmith.schedulers.simulated import HEAVY as HEAVY_SCHEDULER
@@ -21,13 +21,16 @@ from slotsmith.simulation.storage import NO_STORE_FAULTS, StoreFaults
 
 _CALM: Final = 0.04
 """The share of seeds without any fault: what breaks there is no fault's doing."""
+_TURBULENT: Final = 0.12
+_OFTEN: Final = ("missing_from_listing",)
+"""What a machine meets once in its life at most, and a small pool would hardly ever."""
 # A cloud that lets itself be called so rarely that a small pool feels it.
 _TIGHT_LIMITS: Final = Limits(Bucket(10, 0.5), Bucket(2, 0.05), Bucket(10, 0.1), Bucket(5, 0.1))
 
 
 def draw(seed: int) -> Scenario:
     """The scenario of a seed; the same on every machine."""
-    random = Random(f"slotsmith {seed}")  # noqa: S311 - a simulation
+    random = Random(f"slotsmith {seed}")
     capacity = _capacity(random)
     provider = _provider(random, capacity)
     policy = _policy(random, 1.3 * (provider.boot_time + provider.join_time) + 30.0)
@@ -138,16 +141,42 @@ def _cloud_faults(random: Random) -> CloudFaults:
     """Each fault is on or off, and its rate somewhere between a bad day and a disaster."""
     if _chance(random, 0.08):
         return NO_FAULTS
+    if _chance(random, _TURBULENT):
+        return _turbulent(random)
     density = random.choice((0.1, 0.25, 0.5))
     chosen = {}
     for name in CLOUD_FAULTS:
         light, heavy = getattr(LIGHT, name), getattr(HEAVY, name)
         if _chance(random, density):
-            rate = round(random.uniform(light.rate, max(heavy.rate, 0.05)), 4)
+            rate = round(random.uniform(light.rate, max(heavy.rate, 0.05) if name not in _OFTEN else 0.6), 4)
             # In a run of a few hours, what comes late in a machine's life would hardly ever come.
             chosen[name] = replace(light, rate=rate, after=min(light.after, 3600.0))
     limits = random.choice((NO_LIMITS, NO_LIMITS, EC2_LIMITS, GCE_LIMITS, _TIGHT_LIMITS))
     return CloudFaults(limits=limits, **chosen)
+
+
+def _turbulent(random: Random) -> CloudFaults:
+    """A cloud in which machines change their state faster than anybody looks, so that every move can be seen."""
+    after = random.choice((60.0, 400.0, 1500.0))
+    return CloudFaults(
+        reboots=Chance(0.3, after=after),
+        unreadable=Chance(0.8, 1.0, 90.0, after=after),
+        untold=Chance(random.choice((0.0, 0.7, 1.0))),
+        list_error=Chance(random.choice((0.0, 0.5))),
+        state_late=Chance(0.2, 0.1, 60.0),
+        vanishes_late=Chance(0.7, 0.1, 60.0),
+        stopped_behind_back=Chance(0.7, 1.0, 200.0, after=after),
+        started_again=Chance(0.8, 0.5, 60.0),
+        deleted_behind_back=Chance(0.4, after=after),
+        reclaimed_with_notice=Chance(0.2, 10.0, 60.0, after=after),
+        spot_pending=Chance(0.6, 1.0, 200.0),
+        fulfilled_after_cancel=Chance(0.5, 1.0, 60.0),
+        denied=Chance(random.choice((0.0, 0.02)), 30.0, 300.0),
+        slow_terminate=Chance(0.4, 5.0, 200.0),
+        ignored_terminate=Chance(random.choice((0.0, 0.5))),
+        failed_terminate=Chance(0.3, 5.0, 120.0),
+        bad_id_fails_batch=Chance(1.0),
+    )
 
 
 def _scheduler_faults(random: Random) -> SchedulerFaults:
@@ -186,13 +215,17 @@ def _store_faults(random: Random) -> StoreFaults:
 
 def _policies(random: Random, policy: Policy, lasts: float) -> tuple[tuple[float, Policy], ...]:
     """Sometimes the pool's owner changes its limits."""
-    if not _chance(random, 0.25):
+    if not _chance(random, 0.35):
         return ()
     changes = []
     for _ in range(random.choice((1, 2))):
         most = random.choice((1, 2, 3, 5, 8, 12))
         later = replace(policy, max_instances=most, min_instances=random.choice((0, 0, min(1, most), most // 2)))
-        changes.append((round(random.uniform(0.0, lasts), 3), later))
+        at = round(random.uniform(0.0, lasts), 3)
+        changes.append((at, later))
+        if _chance(random, 0.7):
+            # Back soon, while agents are being drained for it.
+            changes.append((min(lasts, round(at + random.uniform(1.0, 150.0), 3)), policy))
     return tuple(sorted(changes, key=lambda change: change[0]))
 
 

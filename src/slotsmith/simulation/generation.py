@@ -51,7 +51,7 @@ WEIGHTS: Final[Mapping[str, float]] = MappingProxyType(
         "intent_commit": 0.5,
         "terminate": 0.5,
         "drain": 0.2,
-        "cancel_drain": 0.5,
+        "cancel_drain": 2.0,
         "setup": 0.1,
         "load": 0.05,
         # These happen so often that they would leave no life long enough for the others.
@@ -62,12 +62,15 @@ WEIGHTS: Final[Mapping[str, float]] = MappingProxyType(
 )
 """How likely a death is at each kind of call, as a part of `CrashFaults.rate`."""
 
-_COMMITS: Final = ("intent_commit", "commit", "load")
+_DURING: Final[Mapping[str, float]] = MappingProxyType(
+    {"launch": 1.0, "terminate": 0.5, "list": 0.05, "drain": 2.0, "cancel_drain": 5.0, "setup": 2.0, "view": 0.3}
+)
+"""The same for a death while the call is on its way; most of these are answered too soon for it."""
 
 FAULTS: Final[Mapping[str, str]] = MappingProxyType(
     {f"crash_before_{point}": f"the program dies before a {point}" for point in WEIGHTS}
     | {f"crash_after_{point}": f"the program dies after a {point}" for point in WEIGHTS}
-    | {f"crash_during_{point}": f"the program dies during a {point}" for point in WEIGHTS if point not in _COMMITS}
+    | {f"crash_during_{point}": f"the program dies during a {point}" for point in _DURING}
     | {"crash_any": "the program dies at any moment", "stop": "the program is stopped in good order"}
 )
 """The catalogue: name -> what happens."""
@@ -115,7 +118,7 @@ class Generation:
 
     def maybe_die(self, when: str, point: str) -> None:
         """A point at which it may die. Raises `Crashed` when it does."""
-        if self._drawn(point):
+        if self._drawn(WEIGHTS[point]):
             self.die(f"crash_{when}_{point}")
             self.check()
 
@@ -124,7 +127,7 @@ class Generation:
         self.check()
         self.maybe_die("before", point)
         timer = None
-        if self._drawn(point):
+        if self._drawn(_DURING[point]):
             # A call that is answered sooner is not cut off, and the program lives on.
             delay = round(self._random.uniform(0.0, 2.0), 3)
             timer = asyncio.get_running_loop().call_later(delay, self.die, f"crash_during_{point}")
@@ -137,6 +140,6 @@ class Generation:
         self.maybe_die("after", point)
         return result
 
-    def _drawn(self, point: str) -> bool:
+    def _drawn(self, weight: float) -> bool:
         rate = self._faults.rate
-        return rate > 0 and self._random.random() < rate * WEIGHTS[point]
+        return rate > 0 and self._random.random() < rate * weight

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from itertools import pairwise
 from typing import Final
 
 from slotsmith.model.record import StatisticsSpan
@@ -25,19 +26,23 @@ def check_books(watch: Watch) -> None:
 
 def _check(watch: Watch, machine: Machine, spans: list[StatisticsSpan]) -> None:
     now = watch.now
-    for one, other in zip(spans, spans[1:], strict=False):
+    for one, other in pairwise(spans):
         if one.end is None or one.end > other.start + 0.001:
             watch.violated("books", f"{machine.id} is paid for twice at {other.start:.3f}")
     told = sum(span.seconds(now) for span in spans)
     stretches = _stretches(machine, now)
     true = sum(end - start for start, end in stretches)
-    too_much = SLACK + sum(_unseen_end(watch, end) for _, end in stretches)
-    too_little = SLACK + sum(_unseen_before(watch, end) for _, end in stretches)
+    # While its state cannot be read, nobody knows whether it is paid for.
+    unread = watch.ledger.unread.get(machine.id, 0.0)
+    too_much = SLACK + unread + sum(_unseen_end(watch, end) for _, end in stretches)
+    # A machine that is there may be missing from listings for a window, and end just then.
+    window = watch.settings.consistency_window
+    too_little = SLACK + unread + sum(_unseen_before(watch, end) + window for _, end in stretches)
     if stretches:
-        early, skew = _start(watch, machine, stretches)
-        too_much, too_little = too_much + early + skew, too_little + skew
-    # What was over before a listing showed it as paid for, nobody could know of.
-    too_little += sum(end - start for start, end in stretches if not _could_be_seen(watch, start, end))
+        early, late = _start(watch, machine, stretches)
+        too_much, too_little = too_much + early, too_little + late
+    # What was over before anybody saw it at work, nobody could know of.
+    too_little += sum(end - start for start, end in stretches if not _was_seen(watch, machine, start, end))
     if told > true + too_much or told < true - too_little:
         watch.violated(
             "books",
@@ -54,13 +59,17 @@ def _stretches(machine: Machine, now: float) -> list[tuple[float, float]]:
 
 
 def _start(watch: Watch, machine: Machine, stretches: list[tuple[float, float]]) -> tuple[float, float]:
-    """By how much the start may be too early, and by how much the cloud's clock may have misled us."""
-    intent = watch.ledger.intents.get(machine.token)
-    first = stretches[0][0]
-    # A launch that is asked for again counts from when it was asked for first.
-    early = 0.0 if intent is None else max(0.0, first - intent.created_at)
-    by_its_clock = intent is None or len(stretches) > 1 or first > machine.created_at
-    return early, abs(machine.launched_at - stretches[-1][0]) + early if by_its_clock else 0.0
+    """By how much the first start on record may be too early, and by how much all of them may be too late.
+
+    The cloud's clock says when, and is believed as far as it lies between our asking and our seeing the machine.
+    """
+    intent, first = watch.ledger.intents.get(machine.token), stretches[0][0]
+    skew = abs(machine.launched_at - stretches[-1][0])
+    asked = 0.0 if intent is None else max(0.0, first - intent.created_at)
+    if intent is None or len(stretches) > 1 or first > machine.created_at:
+        return asked + skew, asked + skew
+    told = min(max(machine.launched_at, intent.created_at), watch.first_told.get(machine.id, watch.now))
+    return max(0.0, first - told), max(0.0, told - first)
 
 
 def _unseen_end(watch: Watch, end: float) -> float:
@@ -91,7 +100,8 @@ def _unseen_before(watch: Watch, end: float) -> float:
     return end - watch.ledger.heartbeats[index - 1] if index else end
 
 
-def _could_be_seen(watch: Watch, start: float, end: float) -> bool:
-    """Whether a listing showed it for certain while it was paid for."""
-    index = bisect_left(watch.listings, start + watch.settings.consistency_window)
-    return index < len(watch.listings) and watch.listings[index] < end
+def _was_seen(watch: Watch, machine: Machine, start: float, end: float) -> bool:
+    """Whether it went on record as at work for this stretch of time."""
+    times = watch.ledger.at_work.get(machine.id, [])
+    index = bisect_left(times, start)
+    return index < len(times) and times[index] <= end + _unseen_end(watch, end)

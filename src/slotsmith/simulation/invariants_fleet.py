@@ -1,4 +1,4 @@
-"""The promises about what exists: I2 (nothing is lost), I4 (nobody's work is cut off), I7 (gone is seen), and patience."""
+"""The promises about what exists: I2 (nothing is lost), I4 (no work is cut off), I7 (gone is seen), and patience."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ class KeepingChecks:
     long a machine that is gone stays on record says nothing.
     """
 
-    def __init__(self, watch: Watch, *, writes_at_once: bool = True) -> None:
+    def __init__(self, watch: Watch, *, writes_at_once: bool = True, sign_of_life: float = 0.0) -> None:
+        """`sign_of_life`: seconds after which a summary that could not be written is written again."""
         self._watch = watch
+        self._sign_of_life = sign_of_life
         self._writes_at_once = writes_at_once
         self._asked_at: dict[str, float] = {}
         settings = watch.settings
@@ -81,7 +83,8 @@ class KeepingChecks:
         watch, ledger = self._watch, self._watch.ledger
         if machine.id not in ledger.present and machine.token not in ledger.live:
             since = max(machine.created_at, machine.shown_since or 0.0)
-            if watch.calm_for(since) > self._noticed_within and not self._is_reported(machine):
+            within = self._noticed_within + (0.0 if ledger.owns else self._sign_of_life)
+            if watch.calm_for(since) > within and not self._is_reported(machine):
                 watch.violated("I2", f"{machine.id} (token {machine.token!r}) exists and is neither known nor reported")
         record = ledger.ending.get(machine.id)
         if record is not None and record.termination is not None:
@@ -196,10 +199,11 @@ class PatienceChecks:
         intent = self._watch.ledger.intents.get(machine.token)
         if intent is None or machine.paid_from is None:
             return ""  # its age is what the cloud says, whose clock may be wrong
-        # It cannot be older than what asked for it, nor than a listing that should have had it.
-        lacked_at = self._watch.not_before.get(machine.id, -math.inf) - self._watch.settings.consistency_window
-        age = now - max(intent.created_at, lacked_at)
-        return "" if age >= policy.max_agent_starting_period - 0.001 else f"when it can be {age:.1f} s old at most"
+        if self._watch.listings[-1] < machine.paid_from + self._watch.settings.consistency_window:
+            return ""  # nobody has been told that it was started (again)
+        # It cannot be older than what asked for it; for more, only the cloud's clock can be asked.
+        age = now - max(intent.created_at, min(machine.launched_at, machine.paid_from))
+        return "" if age >= policy.max_agent_starting_period - 0.001 else f"when it is {age:.1f} s old"
 
     def _check_minimum(self, view: View, policy: Policy, decision: Decision) -> None:
         idle = [t.id for t in decision.terminations if t.reason in (Reason.LONG_IDLE, Reason.NOT_NEEDED)]

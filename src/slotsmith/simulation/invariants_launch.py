@@ -80,7 +80,7 @@ class LaunchChecks:
         if len(ours) + asked > most:
             watch.violated(
                 "I1",
-                f"{intent.count} more are asked for: {len(ours)} exist and {asked} are asked for, the maximum is {most}",
+                f"{len(ours)} exist and {asked} are asked for with {intent.count} more, the maximum is {most}",
             )
 
     def _counts(self, machine: Machine, intent: LaunchIntent) -> bool:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from slotsmith.model.decision import Reason, Unmet
+from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.launch_error import JoinFailures, LaunchFailures
 from slotsmith.model.record import InstanceRecord, Phase, StatisticsSpan
 from slotsmith.store.base import Changes
 
+_AT_WORK = (InstanceState.STARTING, InstanceState.RUNNING)
 _LIVE = (IntentState.OPEN, IntentState.GRANTED)
 
 
@@ -18,8 +20,9 @@ class Ledger:
     """The books of a pool as they stand in the store.
 
     `intents` and `records` hold all there ever were, `live` and `present` those that still matter, `ending` the ids of
-    instances with a termination on record. `spans` are the statistics by instance. `unmet` is what the last recorded
-    decision of this generation left unserved, `decided` why instances were last chosen to end.
+    instances with a termination on record. `at_work`: when each went on record as starting or running; `unread`: for
+    how long each was on record with a state that cannot be read. `spans` are the statistics by instance. `unmet` is
+    what the last recorded decision of this generation left unserved, `decided` why instances were last chosen to end.
     """
 
     def __init__(self) -> None:
@@ -28,6 +31,9 @@ class Ledger:
         self.records: dict[str, InstanceRecord] = {}
         self.present: dict[str, InstanceRecord] = {}
         self.ending: dict[str, InstanceRecord] = {}
+        self.unread: dict[str, float] = {}
+        self._unread_since: dict[str, float] = {}
+        self.at_work: dict[str, list[float]] = {}
         self.spans: dict[str, dict[float, StatisticsSpan]] = {}
         self.launch_failures: dict[str, LaunchFailures] = {}
         self.join_failures: JoinFailures | None = None
@@ -47,6 +53,7 @@ class Ledger:
                 self.live.pop(intent.token, None)
         for record in changes.instances:
             self._put(record)
+            self._follow(record, changes.at)
         for span in changes.spans:
             self.spans.setdefault(span.instance_id, {})[span.start] = span
         self.launch_failures.update(changes.launch_failures)
@@ -56,6 +63,16 @@ class Ledger:
         if changes.decision is not None:
             self.unmet = changes.decision.unmet
             self.decided.update((each.id, each.reason) for each in changes.decision.terminations)
+
+    def _follow(self, record: InstanceRecord, at: float) -> None:
+        instance_id, state = record.instance.id, record.instance.state
+        if state in _AT_WORK and record.gone_at is None:
+            self.at_work.setdefault(instance_id, []).append(at)
+        if state is InstanceState.UNKNOWN and record.gone_at is None:
+            self._unread_since.setdefault(instance_id, at)
+        elif instance_id in self._unread_since:
+            lasted = at - self._unread_since.pop(instance_id)
+            self.unread[instance_id] = self.unread.get(instance_id, 0.0) + lasted
 
     def _put(self, record: InstanceRecord) -> None:
         instance_id = record.instance.id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Any, Final
 
 from slotsmith.providers.simulated.faults import NO_LIMITS, OFF
 from slotsmith.schedulers.simulated import FAULTS as SCHEDULER_FAULTS
@@ -61,20 +61,21 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
     """All that is simpler by one step, the largest steps first."""
     if scenario.second_pool:
         yield replace(scenario, second_pool=False)
-    for name, nothing in (
-        ("scheduler_faults", NO_SCHEDULER_FAULTS),
-        ("store_faults", NO_STORE_FAULTS),
-        ("crashes", NO_CRASHES),
-        ("policies", ()),
-        ("strays", ()),
+    for simpler in (
+        replace(scenario, scheduler_faults=NO_SCHEDULER_FAULTS),
+        replace(scenario, store_faults=NO_STORE_FAULTS),
+        replace(scenario, crashes=NO_CRASHES),
+        replace(scenario, policies=()),
+        replace(scenario, strays=()),
     ):
-        if getattr(scenario, name) != nothing:
-            yield replace(scenario, **{name: nothing})
+        if simpler != scenario:
+            yield simpler
     yield from _fewer_jobs(scenario)
     yield from _fewer_cloud_faults(scenario)
     for each in fields(scenario.scheduler_faults):
         if each.name in SCHEDULER_FAULTS and getattr(scenario.scheduler_faults, each.name):
-            yield replace(scenario, scheduler_faults=replace(scenario.scheduler_faults, **{each.name: 0.0}))
+            off: dict[str, Any] = {each.name: 0.0}
+            yield replace(scenario, scheduler_faults=replace(scenario.scheduler_faults, **off))
     for name in ("busy", "full", "late", "latency"):
         if getattr(scenario.store_faults, name):
             yield replace(scenario, store_faults=replace(scenario.store_faults, **{name: 0.0}))
@@ -95,7 +96,8 @@ def _fewer_cloud_faults(scenario: Scenario) -> Iterator[Scenario]:
     size = len(on)
     while size >= 1:
         for start in range(0, len(on), size):
-            yield replace(scenario, cloud_faults=replace(faults, **dict.fromkeys(on[start : start + size], OFF)))
+            off: dict[str, Any] = dict.fromkeys(on[start : start + size], OFF)
+            yield replace(scenario, cloud_faults=replace(faults, **off))
         size //= 2
     if faults.limits != NO_LIMITS:
         yield replace(scenario, cloud_faults=replace(faults, limits=NO_LIMITS))

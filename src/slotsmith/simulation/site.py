@@ -35,7 +35,7 @@ from slotsmith.simulation.watch import Watch
 SECOND: Final = "second"
 """The name of the other pool."""
 # As in earnest, with fewer signs of life: those would be most of what happens in a quiet hour.
-_FULL: Final = Bookkeeping(summary_period=5.0, sign_of_life=60.0)
+_FULL: Final = Bookkeeping(summary_period=5.0, sign_of_life=300.0)
 _LEAN: Final = Bookkeeping(summary_period=3600.0, sign_of_life=3600.0, record_views=False, write_period=60.0)
 _DECIDED_AGAIN: Final = 7
 
@@ -68,7 +68,7 @@ class Site:
         self.scheduler = SimulatedScheduler(
             clock,
             seed=scenario.scheduler_seed,
-            random=Random(f"{scenario.seed}/{pool} scheduler"),  # noqa: S311 - a simulation
+            random=Random(f"{scenario.seed}/{pool} scheduler"),
             faults=scenario.scheduler_faults,
             tell=self._tell,
             on_view=self._push if self._pushes else None,
@@ -80,7 +80,7 @@ class Site:
     def subscribe(self, random: Random, store_troubled_at: Callable[[], float]) -> None:
         """Check the promises."""
         watch = self.watch
-        keeping = KeepingChecks(watch, writes_at_once=self._scenario.summaries)
+        keeping = KeepingChecks(watch, writes_at_once=self._scenario.summaries, sign_of_life=_FULL.sign_of_life)
         checks: list[object] = [LaunchChecks(watch), keeping, MercyChecks(watch), MemoryChecks(watch)]
         if self._rules.name == "slotsmith":
             checks += [
@@ -189,12 +189,14 @@ class Site:
 
 def second_site(scenario: Scenario, clock: Clock, log: EventLog, random: Random) -> Site:
     """A small pool without faults, whose tasks come every now and then."""
-    settings = SimulatedSettings(
-        type="simulated",
-        instance_types=(SimulatedType(name="small", slots=1),),
-        boot_time="20s",
-        join_time="2s",
-        poll_period="30s",
+    settings = SimulatedSettings.model_validate(
+        {
+            "type": "simulated",
+            "instance_types": (SimulatedType(name="small", slots=1),),
+            "boot_time": "20s",
+            "join_time": "2s",
+            "poll_period": "30s",
+        }
     )
     period = max(600.0, scenario.faulty_until / 8)
     jobs = tuple(Job(f"second-{n}", round(100.0 + n * period, 3), 60.0, Resources(1)) for n in range(8))

@@ -1,4 +1,4 @@
-"""What is known of one pool from outside: the truth of its cloud and scheduler, what the program was told, what it wrote.
+"""What is known of one pool from outside: the truth about it, what the program was told, and what it wrote.
 
 A watch sees every call through the ports and every commit. The checks (`invariants_*`) subscribe to it; each is told
 of what concerns it by the methods that it has.
@@ -105,6 +105,7 @@ class Watch:
         self.store_troubles: list[tuple[float, float]] = []
         self.open_calls: dict[int, tuple[str, float]] = {}
         self._calls = 0
+        self._list_fails = False
         self._second = -math.inf
         self._in_second: Counter[str] = Counter()
         self._hooks: dict[str, list[Callable[..., None]]] = {name: [] for name in HOOKS}
@@ -123,7 +124,7 @@ class Watch:
 
     def calm_for(self, since: float) -> float:
         """For how long nothing has kept the program from its work, as far as that is after `since`."""
-        if not self.up or any(began < self.now - SOON for _, began in self.open_calls.values()):
+        if not self.up or self._list_fails or any(began < self.now - SOON for _, began in self.open_calls.values()):
             return 0.0
         return self.now - max(since, self.troubled_at, self.started_at)
 
@@ -151,6 +152,8 @@ class Watch:
         """A call has ended, however it did."""
         point, began = self.open_calls.pop(number)
         lasted = self.now - began
+        if point == "list":
+            self._list_fails = failed
         if failed or lasted > SOON:
             self.troubled()
         if self.up and lasted > DEADLINES[point] + 1.0:
@@ -163,12 +166,17 @@ class Watch:
         self.policy, self.up, self.started_at = policy, True, self.now
         self.generation += 1
         self.info, self.listing, self.agents = None, (), {}
+        for record in self.ledger.present.values():
+            # What a dead program had heard and not written, nobody knows.
+            if record.idle_since is not None:
+                name = record.instance.agent_name
+                self.idle_broken_at[name] = min(self.idle_broken_at.get(name, math.inf), record.idle_since)
         self.ledger.unmet = ()
         self._tell("on_start")
 
     def death(self) -> None:
         """A generation has ended."""
-        self.up = False
+        self.up = self._list_fails = False
         self.open_calls.clear()
         self.troubled()
         self._tell("on_death")

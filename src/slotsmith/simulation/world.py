@@ -126,7 +126,7 @@ class World:
 
     def _random(self, what: str) -> Random:
         # A stream of its own for each part: what one of them draws changes nothing for the others.
-        return Random(f"{self._scenario.seed}/{what}")  # noqa: S311 - a simulation
+        return Random(f"{self._scenario.seed}/{what}")
 
     async def run(self) -> Outcome:
         """From the first start to the end."""

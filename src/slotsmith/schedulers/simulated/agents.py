@@ -32,7 +32,7 @@ class AgentState:
     `open`: it gets new jobs (it is not being drained).
     """
 
-    __slots__ = ("capacity", "free_slots", "jobs", "name", "number", "open", "shares", "started", "told", "zero_slot")
+    __slots__ = ("capacity", "free_slots", "jobs", "name", "number", "open", "shares", "started", "zero_slot")
 
     def __init__(self, name: str, number: int, capacity: Resources) -> None:
         self.name = name
@@ -44,7 +44,6 @@ class AgentState:
         self.started = 0
         self.jobs: dict[int, JobState] = {}
         self.shares: dict[int, Resources] = {}
-        self.told: Agent | None = None
 
     def used(self) -> Resources:
         """What its jobs use together."""
@@ -61,12 +60,9 @@ class AgentState:
         return share.fits_in(self.capacity - self.used())
 
     def view(self) -> Agent:
-        """What the scheduler says of it; the same value while nothing changes."""
-        if self.told is None:
-            self.told = Agent(
-                self.name, not self.jobs, self.capacity, self.used(), self.zero_slot, not self.open, self.started
-            )
-        return self.told
+        """What the scheduler says of it."""
+        idle, draining = not self.jobs, not self.open
+        return Agent(self.name, idle, self.capacity, self.used(), self.zero_slot, draining, self.started)
 
 
 @lru_cache(maxsize=1024)
@@ -85,24 +81,41 @@ class AgentIndex:
         self._by_number: dict[int, AgentState] = {}
         self._free = _Levels()
         self._idle = _Levels()
+        # What was told last of each agent; of those in `_changed` it has to be told anew.
+        self._told: dict[str, Agent] = {}
+        self._told_together: tuple[Agent, ...] | None = ()
+        self._changed: dict[str, AgentState] = {}
+
+    def view(self) -> tuple[Agent, ...]:
+        """What the scheduler says of all, in the order of joining; the same values for those that have not changed."""
+        if self._changed or self._told_together is None:
+            for name, agent in self._changed.items():
+                self._told[name] = agent.view()
+            self._changed.clear()
+            self._told_together = tuple(self._told.values())
+        return self._told_together
 
     def add(self, name: str, capacity: Resources) -> AgentState:
         agent = AgentState(name, self._joined, capacity)
         self._joined += 1
         self.by_name[name] = self._by_number[agent.number] = agent
         self._file(agent)
+        self._changed[name] = agent
         return agent
 
     def remove(self, agent: AgentState) -> None:
         self._unfile(agent)
         del self.by_name[agent.name], self._by_number[agent.number]
+        self._changed.pop(agent.name, None)
+        self._told.pop(agent.name, None)
+        self._told_together = None
 
     def set_open(self, agent: AgentState, is_open: bool) -> None:
         """Let it have new jobs, or no more."""
         self._unfile(agent)
         agent.open = is_open
         self._file(agent)
-        agent.told = None
+        self._changed[agent.name] = agent
 
     def take(self, agent: AgentState, state: JobState, share: Resources, *, plain: bool) -> None:
         """Put a job, or its share, on the agent; `plain` = it asks for nothing but slots."""
@@ -114,7 +127,7 @@ class AgentIndex:
         if not plain:
             agent.shares[state.number] = share
         self._file(agent)
-        agent.told = None
+        self._changed[agent.name] = agent
 
     def release(self, agent: AgentState, state: JobState, share: Resources) -> None:
         """Take a job, or its share, off the agent."""
@@ -124,7 +137,7 @@ class AgentIndex:
         agent.zero_slot -= not share.slots
         agent.shares.pop(state.number, None)
         self._file(agent)
-        agent.told = None
+        self._changed[agent.name] = agent
 
     def best_fit(self, need: Resources, draw: int, *, plain: bool) -> AgentState | None:
         """The open agent with the fewest free slots that holds all of it."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import heapq
 import zlib
-from collections.abc import Iterable
 
 from slotsmith.model.resources import Resources
+from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.task import TaskClass
 from slotsmith.schedulers.simulated.agents import AgentIndex, AgentState, chosen_by_draw, oldest, share_of
 from slotsmith.schedulers.simulated.job import Job, JobState
@@ -62,9 +62,9 @@ class Placement:
         """Connected agents by name, in the order of joining. Not to be changed."""
         return self._index.by_name
 
-    def waiting(self) -> Iterable[Kind]:
-        """The kinds that have waiting jobs, in the order in which they began to wait."""
-        return self._waiting.values()
+    def view(self) -> ScalingInfo:
+        """What the scheduler says of agents, in the order of joining, and of waiting jobs, by what they ask for."""
+        return ScalingInfo(self._index.view(), tuple([kind.view() for kind in self._waiting.values()]))
 
     def submit(self, job: Job, now: float) -> JobState:
         """A new job waits."""

@@ -146,11 +146,7 @@ class SimulatedScheduler:
     def view(self) -> ScalingInfo:
         """What is true now."""
         self._place()
-        placement = self._placement
-        return ScalingInfo(
-            tuple([agent.told or agent.view() for agent in placement.agents.values()]),
-            tuple([kind.told or kind.view() for kind in placement.waiting()]),
-        )
+        return self._placement.view()
 
     # The protocol `Scheduler`
 

@@ -1,0 +1,64 @@
+"""Statistics that say something else than the bill."""
+
+from typing import Final
+
+from mutants.mutant import Mutant
+
+BOOKS: Final = (
+    Mutant(
+        "vanished-is-paid-for-ever",
+        "An instance that disappears (reclaimed, or ended by hand) is paid for in the statistics for ever.",
+        ("I2", "W28"),
+        "provisioner/books.py",
+        "        self._paid.end(instance.id, min(now, paid_until))\n",
+        "",
+    ),
+    Mutant(
+        "requests-are-paid-for",
+        "A pending spot request counts as paid time.",
+        ("W29",),
+        "provisioner/books.py",
+        "_PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)",
+        "_PAID: Final = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, InstanceState.RUNNING)",
+    ),
+    Mutant(
+        "ending-is-paid-for",
+        "An instance that is terminating goes on being paid for in the statistics until it is gone.",
+        ("W27",),
+        "provisioner/books.py",
+        "elif instance.state in (InstanceState.STOPPED, InstanceState.TERMINATING):",
+        "elif instance.state is InstanceState.STOPPED:",
+    ),
+    Mutant(
+        "forget-open-spans",
+        "What vanished while nobody looked is paid for in the statistics for ever.",
+        ("I11", "W28"),
+        "provisioner/books.py",
+        "        self._paid.resume(open_spans)\n",
+        "",
+    ),
+    Mutant(
+        "end-the-absent-at-the-start",
+        "What vanished while nobody looked ends in the statistics when it began.",
+        ("I11", "W28"),
+        "provisioner/books.py",
+        "self._heartbeat = kept.heartbeat or 0.0",
+        "self._heartbeat = 0.0",
+    ),
+    Mutant(
+        "adopted-for-free",
+        "What was launched by others and adopted later is not in the statistics.",
+        ("I2", "W28"),
+        "provisioner/books.py",
+        "                self._paid.begin(instance, float(self.fleet.launched_at[row]))\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "older-span-wins",
+        "The start of a paid stretch that could not be written replaces its end, and it never ends.",
+        ("I11", "W30", "W31"),
+        "provisioner/pending.py",
+        "self._spans = {_span_key(span): span for span in spans} | self._spans",
+        "self._spans |= {_span_key(span): span for span in spans}",
+    ),
+)

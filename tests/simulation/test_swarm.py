@@ -1,0 +1,68 @@
+"""The swarm: many worlds, each with its own mix of faults, in which every promise must hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slotsmith.simulation.swarm import CHUNK, Summary, main, run_chunk, swarm
+
+SEEDS = 300
+
+
+@pytest.mark.timeout(600)
+def test_every_promise_holds_in_every_world() -> None:
+    summary = swarm(0, SEEDS)
+    assert summary.seeds == SEEDS
+    assert summary.failures == (), "\n".join(f"seed {seed}: {text}" for seed, _, text in summary.failures)
+    assert summary.generations > SEEDS
+
+
+def test_the_results_are_the_same_side_by_side() -> None:
+    assert swarm(0, 2 * CHUNK, processes=2).digest == swarm(0, 2 * CHUNK, processes=1).digest
+
+
+def test_a_swarm_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = tmp_path / "results.jsonl"
+    first = swarm(0, CHUNK, processes=1, results=results)
+    # The end of a line that was being written when the machine went off.
+    results.write_text(results.read_text() + '{"first": 99')
+    ran: list[tuple[int, int]] = []
+
+    def run(bounds: tuple[int, int]) -> object:
+        ran.append(bounds)
+        return run_chunk(bounds)
+
+    monkeypatch.setattr("slotsmith.simulation.swarm.run_chunk", run)
+    both = swarm(0, CHUNK + 2, processes=1, results=results)
+    assert ran == [(CHUNK, 2)]
+    assert both.seeds == first.seeds + 2
+
+
+def test_results_of_other_code_are_not_kept(tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    results.write_text(json.dumps({"code": "another"}) + '\n{"first": 0, "count": 2, "events": 123456789}\n')
+    assert swarm(0, 2, processes=1, results=results).events < 123456789
+
+
+def test_the_command_says_what_was_exercised(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "4", "--processes", "1"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("4 seeds, ")
+    assert "no promise was broken" in told
+
+
+def test_what_was_never_seen_fails_a_large_swarm() -> None:
+    small = swarm(0, 2, processes=1)
+    assert small.missing == ()
+    large = Summary(1000, 1, 1.0, 1, small.coverage, (), "")
+    assert "fault clock_jump" in large.missing or len(large.missing) > 10
+
+
+@pytest.mark.parametrize("bounds", ["0", "5:5", "9:3", "x"])
+def test_seeds_that_are_none_are_refused(bounds: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["--seeds", bounds])
+    assert error.value.code == 2
