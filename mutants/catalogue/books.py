@@ -26,8 +26,8 @@ BOOKS: Final = (
         "An instance that is terminating goes on being paid for in the statistics until it is gone.",
         ("W27",),
         "provisioner/books.py",
-        "elif instance.state in (InstanceState.STOPPED, InstanceState.TERMINATING):",
-        "elif instance.state is InstanceState.STOPPED:",
+        "_UNPAID: Final = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.TERMINATING)",
+        "_UNPAID: Final = (InstanceState.STOPPED,)",
     ),
     Mutant(
         "forget-open-spans",

@@ -58,8 +58,8 @@ LAUNCHES: Final = (
         "A launch whose token has expired is struck off while its last call may still be carried out.",
         ("I1", "I3", "W43"),
         "provisioner/launching.py",
-        "        await self._clock.sleep(LAUNCH_DEADLINE + self._provider.consistency_window)\n",
-        "",
+        "        settled = self._clock.now() + LAUNCH_DEADLINE + self._provider.consistency_window\n",
+        "        settled = self._clock.now()\n",
     ),
     Mutant(
         "launch-before-the-record",

@@ -58,7 +58,7 @@ LISTINGS: Final = (
         "The starting period runs by the cloud's clock, which may be minutes off.",
         ("I4", "W11"),
         "core/fleet.py",
-        "launched_at = np.clip(told, earliest, latest)",
+        "launched_at = np.where(told > now, latest, np.maximum(told, earliest))",
         "launched_at = told",
     ),
     Mutant(
@@ -82,8 +82,8 @@ LISTINGS: Final = (
         "A spot request whose agent works, while the listing lags, is cancelled as one that nobody needs.",
         ("I4", "W26"),
         "core/decider.py",
-        "found.pending & (view.fleet.agent == NO_AGENT)",
-        "found.pending",
+        "fleet.is_in(InstanceState.PENDING_REQUEST) & ours & (fleet.agent == NO_AGENT)",
+        "fleet.is_in(InstanceState.PENDING_REQUEST) & ours",
     ),
     Mutant(
         "young-and-dead-is-starting",

@@ -45,7 +45,7 @@ class Found:
     long_disconnected: set[str]
 
 
-NOT_UP = (InstanceState.PENDING_REQUEST, InstanceState.STOPPED)
+NOT_UP = (InstanceState.PENDING_REQUEST, InstanceState.STOPPING, InstanceState.STOPPED)
 """From these, an instance that is up begins a new life, with a new launch time."""
 
 
@@ -124,12 +124,19 @@ class Between:
     def _past_starting(self, seen: Seen, now: float) -> bool:
         return seen.launched_at + self.policy.max_agent_starting_period <= now
 
+    def _is_down(self, instance: Instance) -> bool:
+        agent = self.agents.get(instance.agent_name)
+        at_work = self.has("W20") and agent is not None and not agent.idle
+        return instance.state is InstanceState.STOPPED and not at_work
+
     def _sort(self, tick: ReplayTick) -> Found:
         draining = tick.draining if self.has("W20") else frozenset()
         strays = tick.strays if self.has("W49") else frozenset()
         ours = {id_: seen for id_, seen in self.seen.items() if id_ not in draining | strays}
         counted = {id_ for id_, seen in ours.items() if seen.instance.state in COUNTED}
         pending = {id_ for id_ in counted if ours[id_].instance.state is InstanceState.PENDING_REQUEST}
+        if self.has("W26"):
+            pending = {id_ for id_ in pending if ours[id_].instance.agent_name not in self.agents}
         silent = {id_ for id_ in counted - pending if ours[id_].instance.agent_name not in self.agents}
         gone: dict[str, float] = {}
         never_joined = set()
@@ -150,7 +157,7 @@ class Between:
             counted=counted,
             pending=pending,
             recent=pending | (silent - gone.keys() - never_joined),
-            stopped={id_ for id_, seen in ours.items() if seen.instance.state is InstanceState.STOPPED},
+            stopped={id_ for id_, seen in ours.items() if self._is_down(seen.instance)},
             never_joined=never_joined,
             idle=idle,
             disconnected=gone,
@@ -196,8 +203,7 @@ class Between:
         beyond_demand = len(found.recent - chosen.keys()) + in_flight - self.desired
         kept = found.counted - chosen.keys() - (self._silent(found) if self.has("W23") else set())
         beyond_minimum = len(kept) + in_flight - self.policy.min_instances
-        joined = {id_ for id_ in found.pending if self.seen[id_].instance.agent_name in self.agents}
-        pending = self._newest(found.pending - chosen.keys() - joined)
+        pending = self._newest(found.pending - chosen.keys())
         return pending[: max(0, min(beyond_demand, beyond_minimum))]
 
     def _launch(self, found: Found, chosen: dict[str, Reason], tick: ReplayTick) -> int:

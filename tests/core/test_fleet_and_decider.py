@@ -107,6 +107,10 @@ def test_a_cloud_clock_ahead_of_ours_does_not_lengthen_the_starting_period() -> 
         EMPTY_FLEET, (instance("a", launched_at=-500.0)._replace(token="t"),), (), 100.0, {"t": (80.0, 90.0)}
     )
     assert asked.launched_at.tolist() == [80.0]
+    fulfilled = observe(
+        EMPTY_FLEET, (instance("a", launched_at=95.0)._replace(token="t"),), (), 100.0, {"t": (80.0, 90.0)}
+    )
+    assert fulfilled.launched_at.tolist() == [95.0]
     late = observe(
         EMPTY_FLEET, (instance("a", launched_at=9999.0)._replace(token="t"),), (), 100.0, {"t": (80.0, 90.0)}
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 from slotsmith.core.backoff import BRAKE_AFTER
 from slotsmith.core.demand import NO_DEMAND, Demand, FreeCapacity, demand, unmet_beyond
-from slotsmith.core.fleet import NO_AGENT, Fleet, Floats, Mask
+from slotsmith.core.fleet import BUSY_AGENT, NO_AGENT, Fleet, Floats, Mask
 from slotsmith.model.decision import Decision, Launch, Reason, StateSets, Termination, Unmet
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch import InFlight
@@ -86,7 +86,8 @@ def conditions(view: View, policy: Policy, now: float) -> Conditions:
     fleet = view.fleet
     ours = ~fleet.mask(view.draining | view.strays) if view.draining or view.strays else np.True_
     counted = fleet.counted & ours
-    pending = fleet.is_in(InstanceState.PENDING_REQUEST) & ours
+    # A listing may lag behind the scheduler: what has an agent is no request any more.
+    pending = fleet.is_in(InstanceState.PENDING_REQUEST) & ours & (fleet.agent == NO_AGENT)
     awaited = counted & ~pending & (fleet.agent == NO_AGENT)
     starting_ends = fleet.launched_at + policy.max_agent_starting_period
     # First seen when its starting period was over already: whether it ever joined is not known, so it gets the
@@ -103,7 +104,8 @@ def conditions(view: View, policy: Policy, now: float) -> Conditions:
     long_disconnected = disconnected & (now > disconnected_since + policy.max_agent_disconnect_period)
     return Conditions(
         counted=counted,
-        stopped=fleet.is_in(InstanceState.STOPPED) & ours,
+        # One that was stopped and works again was started by somebody, and the listing lags.
+        stopped=fleet.is_in(InstanceState.STOPPED) & ours & (fleet.agent != BUSY_AGENT),
         pending=pending,
         recently_launched=pending | starting,
         never_joined=never_joined,
@@ -291,9 +293,7 @@ def _surplus_requests(
     view: View, found: Conditions, wanted: Demand, policy: Policy, chosen: dict[str, Reason]
 ) -> list[str]:
     """Pending requests that neither demand nor the minimum needs any more, newest first."""
-    # A listing may lag behind the scheduler: what has an agent is no request any more.
-    requests = found.pending & (view.fleet.agent == NO_AGENT)
-    pending = [i for i in _newest_first(view.fleet, requests) if i not in chosen]
+    pending = [i for i in _newest_first(view.fleet, found.pending) if i not in chosen]
     if not pending:
         return []
     if view.info.desired_new is not None:
@@ -337,6 +337,9 @@ def _launches(
         allowed, reason = max(0, for_minimum), "the scheduler cannot be heard, and what it last asked for may be over"
     # Under a limit the tasks may ask for fewer than the limit: a gang is begun whole or not at all.
     for_tasks_now = wanted.within(allowed).new_instances if view.info.tasks else min(for_tasks, allowed)
+    if view.join_failures.failures >= BRAKE_AFTER:
+        # Whether instances join at all is to be found out, also for a gang that needs several of them.
+        for_tasks_now = min(for_tasks, allowed)
     count = min(allowed, max(for_tasks_now, for_minimum))
     unmet: tuple[Unmet, ...] = ()
     if count < needed:

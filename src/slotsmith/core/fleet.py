@@ -28,8 +28,9 @@ STATE_CODE: Final[dict[InstanceState, int]] = {state: code for code, state in en
 _COUNTED: Final = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, InstanceState.RUNNING)
 _IS_COUNTED: Final[Mask] = np.array([state in _COUNTED for state in STATES])
 _CAN_HAVE_AGENT: Final[Mask] = np.array([state in _COUNTED[1:] for state in STATES])
-# A granted request, and one that was stopped and is started again.
-_NOT_UP_YET: Final[Mask] = np.array([state in (_COUNTED[0], InstanceState.STOPPED) for state in STATES])
+# A granted request, and one that was stopped and is started again (which listings may show before they show the stop).
+_DOWN: Final = (_COUNTED[0], InstanceState.STOPPING, InstanceState.STOPPED)
+_NOT_UP_YET: Final[Mask] = np.array([state in _DOWN for state in STATES])
 
 _IDLE: Final = Agent._fields.index("idle")
 _ACTIVITY: Final = Agent._fields.index("activity")
@@ -286,8 +287,11 @@ def _rebuild(
             earliest[row], latest[row] = begin, min(end, now)
     state = np.fromiter(map(STATE_CODE.__getitem__, map(itemgetter(1), listing)), np.uint8, size)
     told = np.fromiter(map(itemgetter(2), listing), np.float64, size)
-    launched_at = np.clip(told, earliest, latest)
+    # A request may be fulfilled long after its launch was answered, so only what cannot be is put right.
+    launched_at = np.where(told > now, latest, np.maximum(told, earliest))
     kept_launched_at = carry(previous.launched_at, launched_at)
+    # A second life does not begin before the first: then the cloud's clock is wrong, and ours must do.
+    begun_anew = np.where(known & (told < kept_launched_at), now, launched_at)
     carried = Fleet(
         instances=listing,
         agents=heard,
@@ -296,7 +300,7 @@ def _rebuild(
         state=state,
         agent=agent,
         activity=activity,
-        launched_at=np.where(_starts_anew(carry(previous.state, state), state), launched_at, kept_launched_at),
+        launched_at=np.where(_starts_anew(carry(previous.state, state), state), begun_anew, kept_launched_at),
         first_seen=carry(previous.first_seen, np.where(np.isfinite(earliest), launched_at, now)),
         joined_at=carry(previous.joined_at, never),
         idle_since=carry(previous.idle_since, never),

@@ -6,7 +6,7 @@ which is written at the next chance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -32,6 +32,8 @@ from slotsmith.store.base import PoolBooks
 # what it is doing, and asking more often would only repeat the answer. A shorter idle period makes it shorter.
 REFUSAL_HOLDS: Final = 30.0
 
+# Clouds bill the way up, and not the way down.
+_UNPAID: Final = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.TERMINATING)
 _PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
 
 
@@ -83,6 +85,8 @@ class Books:
         self._refused: dict[str, float] = {}
         self._absent: dict[str, _Absence] = {}
         self._seen: dict[str, set[str]] = {}
+        self._told_to_end: dict[str, float] = {}
+        self._void_after: dict[str, float] = {}
         self._unjoined: set[str] = set()
         self._first_listing = True
         for record in kept.instances:
@@ -173,7 +177,7 @@ class Books:
         self._move(instance.id, now, old, instance.state, instance.detail)
         if instance.state in _PAID:
             self._paid.begin(instance, float(self.fleet.launched_at[row]))
-        elif instance.state in (InstanceState.STOPPED, InstanceState.TERMINATING):
+        elif instance.state in _UNPAID:
             self._paid.end(instance.id, now)
 
     def _gone(self, before: Fleet, instance: Instance, now: float) -> None:
@@ -184,9 +188,11 @@ class Books:
         self._move(
             instance.id, now, instance.state, None, f"terminated: {ending.reason.value}" if ending else "vanished"
         )
-        # It was there when its termination was decided, whatever the listings said.
-        paid_until = now if absence is None else max(absence.paid_until, ending.since if ending else 0.0)
+        # It was there when its termination was decided and when the provider took it on, whatever the listings said.
+        last_known = max(ending.since if ending else 0.0, self._told_to_end.pop(instance.id, 0.0))
+        paid_until = now if absence is None else max(absence.paid_until, last_known)
         self._paid.end(instance.id, min(now, paid_until))
+        self._paid.forget(instance.id)
         self.pending.instance(replace(_record(before, before.rows[instance.id], ending), gone_at=now))
 
     def _settle_paid_time(self) -> None:
@@ -255,6 +261,7 @@ class Books:
         if intent.state in (IntentState.CLOSED, IntentState.REFUSED):
             self.intents.pop(intent.token, None)
             self._seen.pop(intent.token, None)
+            self._void_after.pop(intent.token, None)
         else:
             self.intents[intent.token] = intent
         self.pending.intent(intent)
@@ -270,18 +277,24 @@ class Books:
 
     def next_deadline(self, now: float) -> float | None:
         """When the first of the refusals that hold now is over, or a look at the provider is due; None = never."""
-        looks = (absence.since + self._consistency_window for absence in self._absent.values())
         # A look that is due already is under way, and its answer wakes the pool.
-        return min((at for at in (*self._refused.values(), *looks) if at > now), default=None)
+        return min((at for at in (*self._refused.values(), *self._looks()) if at > now), default=None)
 
     def listing_is_due(self, now: float) -> bool:
         """Whether a listing made now would tell that something which is absent is gone, or why an agent was lost."""
-        return self.lost_agent or any(now > a.since + self._consistency_window for a in self._absent.values())
+        return self.lost_agent or any(now > at for at in self._looks())
+
+    def _looks(self) -> Iterator[float]:
+        """When a listing is awaited."""
+        yield from (absence.since + self._consistency_window for absence in self._absent.values())
+        yield from self._void_after.values()
 
     @property
     def awaits_listing(self) -> bool:
         """Whether a listing that shows nothing new would still tell something: that it has been so for long enough."""
-        return bool(self._absent) or any(i.state is IntentState.GRANTED for i in self.intents.values())
+        return bool(self._absent or self._void_after) or any(
+            i.state is IntentState.GRANTED for i in self.intents.values()
+        )
 
     def _close_intents(self, began: float) -> None:
         """A granted launch is done when all of it has been listed, or can no longer turn up late."""
@@ -293,6 +306,13 @@ class Books:
             if missing > 0:
                 self._log.warning("instances were granted and never listed", token=intent.token, missing=missing)
             self.put_intent(replace(intent, state=IntentState.CLOSED))
+        for token in [token for token, at in self._void_after.items() if began > at and token in self.intents]:
+            self.put_intent(replace(self.intents[token], state=IntentState.CLOSED))
+
+    def leave_to_listing(self, token: str, after: float) -> None:
+        """Nobody asks for this intent any more: what a listing that begins after that time lacks of it is void."""
+        self._void_after[token] = after
+        self._on_change()
 
     def put_failures(self, offering: Offering, failures: LaunchFailures) -> None:
         """What back-off knows of an offering has changed."""
@@ -323,6 +343,10 @@ class Books:
         else:
             self.terminations[instance_id] = record
         self._save((instance_id,))
+
+    def told_to_end(self, instance_id: str, at: float) -> None:
+        """The provider has taken a termination on."""
+        self._told_to_end.setdefault(instance_id, at)
 
     def keep_instance(self, instance_id: str, why: str, now: float) -> None:
         """A termination is called off (the scheduler keeps the agent), and not tried again for a while."""

@@ -32,7 +32,6 @@ class Launcher:
         clock: Clock,
         random: Random,
         save: Callable[[], Awaitable[None]],
-        read_listing: Callable[[], Awaitable[bool]],
         on_answer: Callable[[], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
@@ -41,7 +40,6 @@ class Launcher:
         self._clock = clock
         self._random = random
         self._save = save
-        self._read_listing = read_listing
         self._on_answer = on_answer
         self._log = log
 
@@ -61,14 +59,14 @@ class Launcher:
                 if first or rule.knows_token:
                     self._refused(intent, error)
                 else:
-                    await self._leave_to_listing(intent)
+                    self._leave_to_listing(intent)
                 break
             first = False
             intent = self._unanswered(intent, error)
             await self._save()
             await self._clock.sleep(retry_delay(kind_of(error), intent.attempts, self._random.random()))
         else:
-            await self._leave_to_listing(intent)
+            self._leave_to_listing(intent)
         await self._save()
         self._on_answer()
 
@@ -77,16 +75,14 @@ class Launcher:
         lifetime = self._provider.token_lifetime
         return self._clock.now() > intent.created_at + lifetime - min(LAUNCH_DEADLINE, lifetime / 2)
 
-    async def _leave_to_listing(self, intent: LaunchIntent) -> None:
+    def _leave_to_listing(self, intent: LaunchIntent) -> None:
         """Close an intent that is of no use to ask for again: what it launched is listed by then, the rest is void.
 
         Until then it counts in full, for a call that was never answered may have been made just now.
         """
         self._log.warning("launch never answered, the listing decides", token=intent.token)
-        await self._clock.sleep(LAUNCH_DEADLINE + self._provider.consistency_window)
-        while not await self._read_listing():
-            await self._clock.sleep(self._provider.poll_period)
-        self._books.put_intent(replace(intent, state=IntentState.CLOSED))
+        settled = self._clock.now() + LAUNCH_DEADLINE + self._provider.consistency_window
+        self._books.leave_to_listing(intent.token, settled)
 
     async def _attempt(self, intent: LaunchIntent) -> Exception | None:
         """One call; the error when nothing was granted."""

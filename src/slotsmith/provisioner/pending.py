@@ -117,6 +117,7 @@ class PaidTime:
         self._pool = pool
         self._write = write
         self._open: dict[str, StatisticsSpan] = {}
+        self._ended: dict[str, float] = {}
 
     def resume(self, spans: Iterable[StatisticsSpan]) -> None:
         """Take over the spans that an earlier run left open."""
@@ -126,6 +127,8 @@ class PaidTime:
         """The instance is paid for from `start` on; nothing happens when it is already."""
         if instance.id not in self._open:
             slots = instance.capacity.slots if instance.capacity else 0
+            # A launch time that the cloud tells may lie before the last end.
+            start = max(start, self._ended.get(instance.id, start))
             self._open[instance.id] = StatisticsSpan(self._pool, instance.id, slots, start)
             self._write(self._open[instance.id])
 
@@ -133,9 +136,14 @@ class PaidTime:
         """The instance is no longer paid for; nothing happens when it was not."""
         span = self._open.pop(instance_id, None)
         if span is not None:
-            self._write(StatisticsSpan(span.pool, instance_id, span.slots, span.start, max(at, span.start)))
+            self._ended[instance_id] = max(at, span.start)
+            self._write(StatisticsSpan(span.pool, instance_id, span.slots, span.start, self._ended[instance_id]))
+
+    def forget(self, instance_id: str) -> None:
+        """The instance is gone and does not come back."""
+        self._ended.pop(instance_id, None)
 
     def end_absent(self, present: Iterable[str], heartbeat: float) -> None:
         """At start: what vanished while nobody looked ends at the last heartbeat, when it was last known to live."""
-        for instance_id in self._open.keys() - set(present):
+        for instance_id in sorted(self._open.keys() - set(present)):
             self.end(instance_id, heartbeat)

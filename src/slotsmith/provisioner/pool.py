@@ -82,7 +82,6 @@ class Pool:
             clock=clock,
             random=random,
             save=self._save,
-            read_listing=surroundings.listings.read_once,
             on_answer=relist,
             log=log,
         )

@@ -12,7 +12,8 @@ import structlog
 
 from slotsmith.clock import Clock, Random
 from slotsmith.core.backoff import retry_delay
-from slotsmith.core.fleet import NO_AGENT
+from slotsmith.core.fleet import BUSY_AGENT, NO_AGENT
+from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Reason
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch_error import ErrorKind
@@ -73,7 +74,7 @@ class Terminator:
         self._on_answer = on_answer
         self._log = log
         self._undrained: set[str] = set()
-        self._released: set[str] = set()
+        self._released: dict[str, Sequence[Agent]] = {}
         self._forced: set[str] = set()
 
     def force(self, instance_ids: Iterable[str]) -> None:
@@ -134,7 +135,7 @@ class Terminator:
         if record is None:
             return
         if answer.outcome is DrainOutcome.RELEASED:
-            self._released.add(instance_id)
+            self._released[instance_id] = self._books.fleet.agents
             self._books.put_termination(instance_id, replace(record, phase=Phase.TERMINATING, error=""))
             self._on_release()
         elif answer.outcome is DrainOutcome.REFUSED:
@@ -147,7 +148,7 @@ class Terminator:
         """Call off what no longer has its reason."""
         fleet = self._books.fleet
         over = int(np.count_nonzero(fleet.counted)) > self._max_instances
-        self._released &= self._books.terminations.keys()
+        self._released = {i: heard for i, heard in self._released.items() if i in self._books.terminations}
         self._forced &= self._books.terminations.keys()
         for instance_id, record in list(self._books.terminations.items()):
             row = fleet.rows.get(instance_id)
@@ -159,8 +160,9 @@ class Terminator:
                 self._books.keep_instance(instance_id, "the pool is within its maximum again", self._clock.now())
 
     def _has_agent(self, row: int) -> bool:
-        fleet = self._books.fleet
-        return bool(fleet.can_have_agent[row]) and int(fleet.agent[row]) != NO_AGENT
+        # Whatever the listing says, which may lag; only one that is ending takes its agent with it.
+        ending = self._books.fleet.instances[row].state in _ENDING
+        return not ending and int(self._books.fleet.agent[row]) != NO_AGENT
 
     async def _cancel_drains(self) -> None:
         """Agents that still drain for a termination that was called off, or forgotten in a crash, go back to work."""
@@ -192,9 +194,14 @@ class Terminator:
 
     def _must_drain_again(self, instance_id: str) -> bool:
         """Whether its agent may be at work again: a call had no effect, or a restart has forgotten the drain."""
-        if not self._books.terminations[instance_id].reason.needs_drain or instance_id in self._released | self._forced:
+        fleet, reason = self._books.fleet, self._books.terminations[instance_id].reason
+        if not reason.needs_drain or instance_id in self._forced:
             return False
-        return self._has_agent(self._books.fleet.rows[instance_id])
+        if instance_id not in self._released:
+            return True
+        # It had nothing to do when it was released; a view that came since says otherwise.
+        busy = fleet.agent[fleet.rows[instance_id]] == BUSY_AGENT
+        return bool(busy) and reason in _ONLY_IDLE and fleet.agents is not self._released[instance_id]
 
     def _wait(self, instance_id: str, now: float) -> float | None:
         """Seconds until this instance is to be terminated (again); None when it is not this step's turn."""
@@ -224,11 +231,13 @@ class Terminator:
         self._on_answer()
 
     def _asked(self, instance_id: str, failures: Mapping[str, ProviderError], now: float) -> None:
-        self._released.discard(instance_id)
+        self._released.pop(instance_id, None)
         record = self._books.terminations.get(instance_id)
         if record is None:
             return
         error = failures.get(instance_id)
+        if error is None:
+            self._books.told_to_end(instance_id, now)
         # A provider that no longer knows the instance has said what the next listing will show.
         text = "" if error is None or error.kind is ErrorKind.GONE else str(error)
         if text:

@@ -215,6 +215,8 @@ def _store_faults(random: Random) -> StoreFaults:
 
 def _policies(random: Random, policy: Policy, lasts: float) -> tuple[tuple[float, Policy], ...]:
     """Sometimes the pool's owner changes its limits."""
+    if _chance(random, 0.1):
+        return _back_and_forth(random, policy, lasts)
     if not _chance(random, 0.35):
         return ()
     changes = []
@@ -227,6 +229,16 @@ def _policies(random: Random, policy: Policy, lasts: float) -> tuple[tuple[float
             # Back soon, while agents are being drained for it.
             changes.append((min(lasts, round(at + random.uniform(1.0, 150.0), 3)), policy))
     return tuple(sorted(changes, key=lambda change: change[0]))
+
+
+def _back_and_forth(random: Random, policy: Policy, lasts: float) -> tuple[tuple[float, Policy], ...]:
+    """A maximum that is lowered and raised again and again, while agents are drained for it."""
+    low = replace(policy, min_instances=0, max_instances=random.randint(0, policy.max_instances // 2))
+    at, changes = random.uniform(0.0, 0.5) * lasts, []
+    for number in range(random.choice((4, 8))):
+        at += random.uniform(5.0, 0.06 * lasts)
+        changes.append((min(lasts, round(at, 3)), policy if number % 2 else low))
+    return tuple(changes)
 
 
 def _strays(random: Random, lasts: float) -> tuple[float, ...]:

@@ -51,7 +51,7 @@ WEIGHTS: Final[Mapping[str, float]] = MappingProxyType(
         "intent_commit": 0.5,
         "terminate": 0.5,
         "drain": 0.2,
-        "cancel_drain": 2.0,
+        "cancel_drain": 1.0,
         "setup": 0.1,
         "load": 0.05,
         # These happen so often that they would leave no life long enough for the others.

@@ -201,6 +201,8 @@ class PatienceChecks:
             return ""  # its age is what the cloud says, whose clock may be wrong
         if self._watch.listings[-1] < machine.paid_from + self._watch.settings.consistency_window:
             return ""  # nobody has been told that it was started (again)
+        if machine.earlier and self._watch.told_down.get(machine.id, 0.0) < machine.earlier[-1][1]:
+            return ""  # no listing has ever shown that it was stopped
         # It cannot be older than what asked for it; for more, only the cloud's clock can be asked.
         age = now - max(intent.created_at, min(machine.launched_at, machine.paid_from))
         return "" if age >= policy.max_agent_starting_period - 0.001 else f"when it is {age:.1f} s old"

@@ -59,6 +59,7 @@ class LaunchChecks:
 
     def on_commit(self, changes: Changes) -> None:
         """New intents, and answers."""
+        self._follow_joins(changes)
         known = self._watch.ledger.intents
         states = {intent.token: intent for intent in changes.intents}
         for intent in changes.intents:
@@ -119,15 +120,14 @@ class LaunchChecks:
         if told is not None and intent.granted != told:
             self._watch.violated("I3", f"{told} were granted for {intent.token}, on record are {intent.granted}")
 
-    def on_committed(self, changes: Changes) -> None:
-        """Instances in a row that ended by themselves, or were given up, without joining."""
+    def _follow_joins(self, changes: Changes) -> None:
+        """Instances in a row that ended by themselves without joining; any that joins ends the row."""
         for record in changes.instances:
-            if record.joined_at is not None:
-                if record.gone_at is None:
-                    self._unjoined.clear()
-            elif record.gone_at is not None and record.termination is None:
+            if record.joined_at is None and record.gone_at is not None and record.termination is None:
                 self._unjoined.add(record.instance.id)
                 self._unjoined_at = record.gone_at
+        if any(record.joined_at is not None and record.gone_at is None for record in changes.instances):
+            self._unjoined.clear()
 
     # The calls
 

@@ -92,31 +92,46 @@ class ProviderPort(_Port):
 
 
 class SchedulerPort(_Port):
-    """A scheduler that is read, as one generation sees it."""
+    """A scheduler that is read, as one generation sees it. `latency`: seconds for a call, there and back."""
 
-    def __init__(self, inner: Scheduler, generation: Generation, watch: Watch, clock: Clock) -> None:
+    def __init__(
+        self, inner: Scheduler, generation: Generation, watch: Watch, clock: Clock, *, latency: float = 0.0
+    ) -> None:
         super().__init__(generation, watch, clock)
         self._inner = inner
+        self._latency = latency
         self.poll_period = inner.poll_period
 
+    async def _travel(self, point: str, call: Callable[[], Awaitable[T]]) -> T:
+        if not self._latency:
+            return await self._cross(point, call)
+
+        async def travel() -> T:
+            await self._clock.sleep(self._latency / 2)
+            result = await call()
+            await self._clock.sleep(self._latency / 2)
+            return result
+
+        return await self._cross(point, travel)
+
     async def setup(self) -> None:
-        await self._cross("setup", self._inner.setup)
+        await self._travel("setup", self._inner.setup)
 
     async def scaling_info(self) -> ScalingInfo | None:
-        info = await self._cross("view", self._inner.scaling_info)
+        info = await self._travel("view", self._inner.scaling_info)
         if info is not None:
             self._watch.viewed(info)
         return info
 
     async def drain(self, agents: Sequence[str], *, when_done: bool) -> Mapping[str, DrainAnswer]:
-        answers = await self._cross("drain", lambda: self._inner.drain(agents, when_done=when_done))
+        answers = await self._travel("drain", lambda: self._inner.drain(agents, when_done=when_done))
         self._watch.drained(answers)
         return answers
 
     async def cancel_drain(self, agents: Sequence[str]) -> None:
         self._generation.check()
         self._watch.undrained(agents)
-        await self._cross("cancel_drain", lambda: self._inner.cancel_drain(agents))
+        await self._travel("cancel_drain", lambda: self._inner.cancel_drain(agents))
 
     async def close(self) -> None:
         """The scheduler goes on without us."""
@@ -125,8 +140,10 @@ class SchedulerPort(_Port):
 class PushedSchedulerPort(SchedulerPort):
     """A scheduler that pushes: what was pushed last is what can be read, and a new generation knows nothing."""
 
-    def __init__(self, inner: Scheduler, generation: Generation, watch: Watch, clock: Clock) -> None:
-        super().__init__(inner, generation, watch, clock)
+    def __init__(
+        self, inner: Scheduler, generation: Generation, watch: Watch, clock: Clock, *, latency: float = 0.0
+    ) -> None:
+        super().__init__(inner, generation, watch, clock, latency=latency)
         self.poll_period = 3600.0
         self._info: ScalingInfo | None = None
 

@@ -117,7 +117,9 @@ class Site:
             self.pool,
             policy,
             provider=ProviderPort(provider, generation, self.watch, self._clock),
-            scheduler=port(self.scheduler, generation, self.watch, self._clock),
+            scheduler=port(
+                self.scheduler, generation, self.watch, self._clock, latency=self._scenario.provider.latency
+            ),
             store=store,
             run_store=runner,
             clock=self._clock,

@@ -16,7 +16,7 @@ from slotsmith.core.decider import View
 from slotsmith.core.fleet import changed_positions
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision
-from slotsmith.model.instance import Instance
+from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.policy import Policy
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import LaunchRequest, LaunchResult
@@ -50,6 +50,8 @@ DEADLINES: Final[Mapping[str, float]] = MappingProxyType(
 )
 """Seconds for which each call may last, as promised."""
 
+_UP: Final = (InstanceState.STARTING, InstanceState.RUNNING)
+
 SOON: Final = 5.0
 """Seconds for which a call may last without being trouble."""
 
@@ -64,7 +66,8 @@ class Watch:
     `idle_broken_at` is when a view last told that it was busy, at work since the view before, or not there;
     `first_heard` when a view first had it; `last_there` when one first lacked it again; `released` when the scheduler
     gave it up, and `forgotten` those of them that it no longer knows of. `alive` are the machines that exist.
-    `first_told`: when a listing first had the instance; `not_before`: when the last one began that lacked it.
+    `first_told`: when a listing first had the instance; `not_before`: when the last one began that lacked it;
+    `told_down`: when one last had it in a state in which it is not at work.
     `listings` are the times at which listings began, `delivered` those at which they came, and `told_to` the
     generations that heard them. `troubled_at`: when something last went wrong that
     keeps the program from doing its work.
@@ -95,6 +98,7 @@ class Watch:
         self.first_heard: dict[str, float] = {}
         self.first_told: dict[str, float] = {}
         self.not_before: dict[str, float] = {}
+        self.told_down: dict[str, float] = {}
         self.released: dict[str, float] = {}
         self.forgotten: set[str] = set()
         self.alive: dict[str, Machine] = {}
@@ -190,6 +194,8 @@ class Watch:
                 if instance.id not in self.first_told:
                     self.first_told[instance.id] = self.now
                     self.not_before[instance.id] = self.listings[-1] if self.listings else -math.inf
+                if instance.state not in _UP:
+                    self.told_down[instance.id] = self.now
         self.listings.append(began)
         self.delivered.append(self.now)
         self.told_to.append(self.generation)
