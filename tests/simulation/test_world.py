@@ -164,7 +164,7 @@ def test_terminating_without_a_drain_is_found(monkeypatch: pytest.MonkeyPatch) -
     async def release(self: Terminator, *, when_done: bool) -> None:
         for instance_id, record in list(self._books.terminations.items()):
             self._books.put_termination(instance_id, replace(record, phase=type(record.phase).TERMINATING))
-            self._released.add(instance_id)
+            self._released[instance_id] = self._books.fleet.agents
             self._on_release()
 
     monkeypatch.setattr(Terminator, "_drain", release)
