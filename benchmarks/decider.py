@@ -10,8 +10,9 @@ from functools import partial
 from statistics import median
 
 from benchmarks.harness import Table, cpu_ms, figure
-from slotsmith.core.decider import View, decide
+from slotsmith.core.decider import decide
 from slotsmith.core.fleet import EMPTY_FLEET, Fleet, observe
+from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision
 from slotsmith.model.instance import Instance, InstanceState

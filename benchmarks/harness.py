@@ -24,7 +24,7 @@ _SHORTEST_RUN_MS = 20.0
 
 @dataclass(frozen=True)
 class Row:
-    """One figure as it is printed: what the Go provisioner needs for it, what ours may be at most, and what it is."""
+    """One figure as it is printed: what is known of others (the Go provisioner), what ours may be at most, and is."""
 
     what: str
     reference: str
@@ -35,14 +35,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The figures of one subject."""
+    """The figures of one subject; `compared` says whose figures stand beside them."""
 
     subject: str
     rows: Sequence[Row]
+    compared: str = "reference (Go)"
 
     def __str__(self) -> str:
         """As Markdown."""
-        cells = [("", "reference (Go)", "ours at most", "ours")]
+        cells = [("", self.compared, "ours at most", "ours")]
         cells += [
             (row.what, row.reference, row.target, row.ours + (" (missed)" if row.missed else "")) for row in self.rows
         ]

@@ -34,8 +34,8 @@ RESTARTS: Final = (
         "After a restart an agent that is missing counts as one that never joined.",
         ("I11", "W12"),
         "core/fleet.py",
-        "        joined_at=column(lambda record: record.joined_at),\n",
-        "        joined_at=column(lambda record: None),\n",
+        "    joined_at = column(lambda record: record.joined_at)\n",
+        "    joined_at = column(lambda record: None)\n",
     ),
     Mutant(
         "restart-only-what-is-open",
@@ -75,9 +75,9 @@ RESTARTS: Final = (
         "forget-the-brake",
         "A restart forgets that instances never join.",
         ("I11", "W4"),
-        "provisioner/books.py",
-        "        self.join_failures = kept.join_failures\n",
-        "        self.join_failures = backoff.joined()\n",
+        "provisioner/joining.py",
+        "        self.failures = failures\n",
+        "        self.failures = backoff.joined()\n",
     ),
     Mutant(
         "what-failed-to-be-written-is-lost",

@@ -19,11 +19,15 @@ COUNTED = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, InstanceState.
 
 @dataclass(frozen=True)
 class Seen:
-    """What is remembered of one listed instance; the two timers may stand still."""
+    """What is remembered of one listed instance; the two timers may stand still.
+
+    `down`: it was not up when its state could last be read.
+    """
 
     instance: Instance
     first_seen: float
     launched_at: float
+    down: bool = True
     joined: bool = False
     activity: int | None = None
     idle_since: float | None = None
@@ -100,8 +104,9 @@ class Between:
         """Take in one listed instance, and run its timers."""
         launched_at = min(instance.launched_at, now) if self.has("W11") else instance.launched_at
         before = self.seen.get(id_, Seen(instance, now, launched_at))
-        seen = replace(before, instance=instance)
-        if before.instance.state in NOT_UP and instance.state in COUNTED[1:]:
+        down = before.down if instance.state is InstanceState.UNKNOWN else instance.state in NOT_UP
+        seen = replace(before, instance=instance, down=down)
+        if before.down and instance.state in COUNTED[1:]:
             seen = replace(seen, launched_at=launched_at)
         if not self.has("W11"):
             seen = replace(seen, launched_at=instance.launched_at)
@@ -171,21 +176,21 @@ class Between:
 
     def _choose(self, found: Found, tick: ReplayTick) -> dict[str, Reason]:
         policy = self.policy
-        chosen = dict.fromkeys(found.stopped, Reason.STOPPED)
+        kept = tick.kept if self.has("W20") else frozenset()
+        chosen = dict.fromkeys(found.stopped - kept, Reason.STOPPED)
         chosen |= dict.fromkeys(found.long_disconnected, Reason.LONG_DISCONNECTED)
         chosen |= dict.fromkeys(found.never_joined, Reason.NEVER_JOINED)
         # How many stopped ones are taken off a number in which they never were.
         ghosts = 0 if self.has("W17") else len(found.stopped)
         working = found.counted - (self._silent(found) if self.has("W23") else chosen.keys())
         spare = len(working) - ghosts - policy.min_instances
-        kept = tick.kept if self.has("W20") else frozenset()
         long_idle = self._oldest(found.long_idle - kept, found.idle)
         chosen |= dict.fromkeys(long_idle[: max(0, spare)], Reason.LONG_IDLE)
         over = len(found.counted - chosen.keys()) - ghosts - policy.max_instances
         order = [id_ for id_ in self._over_maximum(found) if id_ not in chosen and id_ not in kept]
         chosen |= dict.fromkeys(list(dict.fromkeys(order))[: max(0, over)], Reason.OVER_MAXIMUM)
         if self.has("W26"):
-            chosen |= dict.fromkeys(self._surplus(found, chosen, tick), Reason.NOT_NEEDED)
+            chosen |= dict.fromkeys(self._surplus(found, chosen, kept, tick), Reason.NOT_NEEDED)
         return chosen
 
     def _over_maximum(self, found: Found) -> list[str]:
@@ -197,13 +202,15 @@ class Between:
             *self._newest(found.counted),
         ]
 
-    def _surplus(self, found: Found, chosen: dict[str, Reason], tick: ReplayTick) -> list[str]:
-        """Pending requests beyond demand and the minimum, newest first."""
+    def _surplus(self, found: Found, chosen: dict[str, Reason], refused: frozenset[str], tick: ReplayTick) -> list[str]:
+        """Pending requests beyond demand and the minimum, newest first; none while demand cannot be heard."""
+        if self._blind(tick):
+            return []
         in_flight = self._in_flight(tick)
         beyond_demand = len(found.recent - chosen.keys()) + in_flight - self.desired
         kept = found.counted - chosen.keys() - (self._silent(found) if self.has("W23") else set())
         beyond_minimum = len(kept) + in_flight - self.policy.min_instances
-        pending = self._newest(found.pending - chosen.keys())
+        pending = self._newest(found.pending - chosen.keys() - refused)
         return pending[: max(0, min(beyond_demand, beyond_minimum))]
 
     def _launch(self, found: Found, chosen: dict[str, Reason], tick: ReplayTick) -> int:

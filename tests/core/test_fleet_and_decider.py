@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from slotsmith.core import fleet as fleets
 from slotsmith.core.backoff import BRAKE_AFTER, launch_error, launch_failed, never_joined
-from slotsmith.core.decider import View, conditions, decide, state_sets
+from slotsmith.core.conditions import conditions, state_sets
+from slotsmith.core.decider import decide
 from slotsmith.core.fleet import EMPTY_FLEET, Fleet, observe
+from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision, Reason
 from slotsmith.model.instance import LEGAL_TRANSITIONS, Instance, InstanceState

@@ -10,10 +10,10 @@ import pytest
 from random_cases import random_case
 from vector_files import VECTORS, vector_cases
 
-from slotsmith.core.decider import View
 from slotsmith.core.fleet import EMPTY_FLEET, observe
 from slotsmith.core.recording import fold, view_change
 from slotsmith.core.replay import RULES, ReplayError, ReplayTick, load_cases, parse_cases, replay
+from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch import InFlight

@@ -176,9 +176,39 @@ def test_limits_may_be_those_of_another_cloud() -> None:
         for _ in range(1500):
             await world.listed()
         assert (await world.error(world.listed())).kind is ErrorKind.THROTTLED
-        await world.launch(5000)
+        names = (await world.launch(1499)).instance_ids
+        # One quota for launches, however large they are, and for each machine that is to end.
+        await world.provider.terminate(names)
+        assert (await world.error(world.launch(1, "b"))).kind is ErrorKind.THROTTLED
+        assert (await world.error(world.provider.terminate(["x"]))).kind is ErrorKind.THROTTLED
 
     run(play, CloudFaults(limits=GCE_LIMITS))
+
+
+def test_a_quota_by_the_minute_is_whole_again_when_the_next_one_starts() -> None:
+    async def play(world: World) -> None:
+        await world.wait(60 - world.clock.now() % 60 + 20)
+        for _ in range(2):
+            await world.listed()
+        await world.wait(39)
+        assert (await world.error(world.listed())).kind is ErrorKind.THROTTLED
+        await world.wait(1)
+        for _ in range(2):
+            await world.listed()
+        assert (await world.error(world.listed())).kind is ErrorKind.THROTTLED
+
+    run(play, CloudFaults(limits=Limits(list=Bucket(2, period=60))))
+
+
+def test_throttled_by_terminated_instances() -> None:
+    async def play(world: World) -> None:
+        names = (await world.launch(1000)).instance_ids
+        await world.provider.terminate(names[:990])
+        assert (await world.error(world.provider.terminate(names[980:]))).kind is ErrorKind.THROTTLED
+        await world.wait(1)
+        await world.provider.terminate(names[980:])
+
+    run(play, CloudFaults(limits=EC2_LIMITS))
 
 
 def test_lost_answer() -> None:

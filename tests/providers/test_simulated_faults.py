@@ -14,7 +14,7 @@ from slotsmith.providers.simulated.faults import Bucket, Limits
 
 
 def test_the_catalogue_has_every_fault() -> None:
-    assert set(FAULTS) | {"limits"} == {field.name for field in fields(CloudFaults)}
+    assert set(FAULTS) | {"limits", "calls"} == {field.name for field in fields(CloudFaults)}
     assert all(sentence.endswith(".") for sentence in FAULTS.values())
     assert all(chance == Chance() for chance in NO_FAULTS.chances().values())
     for preset in (LIGHT, HEAVY):

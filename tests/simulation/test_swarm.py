@@ -10,19 +10,13 @@ import pytest
 from slotsmith.simulation.swarm import CHUNK, Summary, main, run_chunk, swarm
 
 SEEDS = 300
-# Worlds in which a promise is known not to hold yet; each is a fault of the program or of a check, to be mended.
-OPEN = {
-    207: "the statistics end before the last terminate call was taken on",
-    237: "a granted request whose cloud tells a wrong time is given up too early",
-}
 
 
 @pytest.mark.timeout(600)
 def test_every_promise_holds_in_every_world() -> None:
     summary = swarm(0, SEEDS)
     assert summary.seeds == SEEDS
-    broken = [(seed, text) for seed, _, text in summary.failures if seed not in OPEN]
-    assert broken == [], "\n".join(f"seed {seed}: {text}" for seed, text in broken)
+    assert summary.failures == (), "\n".join(f"seed {seed}: {text}" for seed, _, text in summary.failures)
     assert summary.generations > SEEDS
 
 

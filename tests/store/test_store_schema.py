@@ -12,6 +12,7 @@ from sqlalchemy import Table, create_engine, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
+from conftest import Opener
 from slotsmith.store import migrations
 from slotsmith.store.schema import metadata
 from slotsmith.store.sql import SqlStore
@@ -34,6 +35,21 @@ def test_revisions_are_named_in_order() -> None:
     script = ScriptDirectory(str(Path(migrations.__file__).parent))
     found = [each.revision for each in script.walk_revisions()]
     assert tuple(reversed(found)) == migrations.REVISIONS
+
+
+def test_records_of_an_older_store_are_kept(path: Path, opened: Opener) -> None:
+    """A store of the first revision, which knew no activity."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        migrations.migrate(connection, "0001")
+        connection.exec_driver_sql("INSERT INTO pools (name, owns) VALUES ('gpu', 1)")
+        connection.exec_driver_sql(
+            "INSERT INTO instances (pool, id, state, launched_at, agent_name, token, offering, detail, first_seen, "
+            "joined_at, idle_since) VALUES ('gpu', 'i-1', 'running', 1.0, 'i-1', 't', 'o', '', 2.0, 3.0, 4.0)"
+        )
+    engine.dispose()
+    (kept,) = opened().load("gpu").instances
+    assert (kept.instance.id, kept.idle_since, kept.activity) == ("i-1", 4.0, None)
 
 
 def test_every_table_is_named_in_the_store(store: SqlStore) -> None:

@@ -31,9 +31,13 @@ _CAN_HAVE_AGENT: Final[Mask] = np.array([state in _COUNTED[1:] for state in STAT
 # A granted request, and one that was stopped and is started again (which listings may show before they show the stop).
 _DOWN: Final = (_COUNTED[0], InstanceState.STOPPING, InstanceState.STOPPED)
 _NOT_UP_YET: Final[Mask] = np.array([state in _DOWN for state in STATES])
+_UNREAD: Final = STATE_CODE[InstanceState.UNKNOWN]
 
 _IDLE: Final = Agent._fields.index("idle")
 _ACTIVITY: Final = Agent._fields.index("activity")
+
+# What stands for an activity that nobody has told: that of a record from before it was kept.
+_NOT_TOLD: Final = int(np.iinfo(np.int64).min)
 
 NO_AGENT: Final = 0
 BUSY_AGENT: Final = 1
@@ -51,11 +55,12 @@ class Fleet:
 
     `agent_rows` has, for each of `agents`, the row of its instance, -1 where there is none. Times are epoch seconds,
     NaN where the clock does not run. `launched_at` is never in the future (a cloud's clock may be ahead of ours) and is
-    the time of the launch intent where that is known. `first_seen`: when it came into the books, which for one that we
-    launched is when it was asked for. `joined_at`: when its agent was first seen. `idle_since`: since when its agent
-    has been connected and idle. `missing_since`: since when the agent of an instance that has joined has been missing.
-    `settled`: the clocks are in step with the other columns; not so in a fleet from the books, or while the scheduler
-    has not been heard. `shared_agents`: several instances say that they have the same agent.
+    the time of the launch intent where that is known. `down`: whether it was not up yet, or no more, when its state
+    could last be read. `activity` is what its agent last told, also before this run. `first_seen`: when it came into
+    the books, which for one that we launched is when it was asked for. `joined_at`: when its agent was first seen.
+    `idle_since`: since when its agent has been connected and idle. `missing_since`: since when the agent of an instance
+    that has joined has been missing. `settled`: the clocks are in step with the other columns; not so in a fleet from
+    the books, or while the scheduler has not been heard. `shared_agents`: several instances have the same agent.
     """
 
     instances: tuple[Instance, ...]
@@ -63,6 +68,7 @@ class Fleet:
     rows: Mapping[str, int]
     agent_rows: NDArray[np.int64]
     state: NDArray[np.uint8]
+    down: Mask
     agent: NDArray[np.uint8]
     activity: NDArray[np.int64]
     launched_at: Floats
@@ -112,6 +118,11 @@ class Fleet:
         """The ids of the rows in the mask, in the order of the listing."""
         return [self.instances[row].id for row in np.flatnonzero(mask)]
 
+    def activity_of(self, row: int) -> int | None:
+        """What the agent of a row told when its idle clock began; None when that does not run, or was not kept."""
+        told = int(self.activity[row])
+        return None if told == _NOT_TOLD or np.isnan(self.idle_since[row]) else told
+
     def clocks(self, mask: Mask, since: Floats) -> dict[str, float]:
         """Id -> clock for the rows in the mask, sorted by id."""
         return dict(sorted((self.instances[row].id, float(since[row])) for row in np.flatnonzero(mask)))
@@ -119,7 +130,8 @@ class Fleet:
 
 def _empty() -> Fleet:
     codes, counts, clocks = np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0)
-    return Fleet((), (), {}, counts, codes, codes, counts, clocks, clocks, clocks, clocks, clocks)
+    down = np.zeros(0, np.bool_)
+    return Fleet((), (), {}, counts, codes, down, codes, counts, clocks, clocks, clocks, clocks, clocks)
 
 
 EMPTY_FLEET: Final = _empty()
@@ -132,18 +144,23 @@ def restore(records: Sequence[InstanceRecord]) -> Fleet:
     def column(pick: Callable[[InstanceRecord], float | None]) -> Floats:
         return np.array([np.nan if (value := pick(record)) is None else value for record in records], np.float64)
 
+    joined_at = column(lambda record: record.joined_at)
+    activity = [_NOT_TOLD if record.activity is None else record.activity for record in records]
     return replace(
         fleet,
+        # What it was before it could not be read is not on record: one that has joined was up.
+        down=np.where(fleet.state == _UNREAD, np.isnan(joined_at), fleet.down),
+        activity=np.array(activity, np.int64),
         launched_at=column(lambda record: record.instance.launched_at),
         first_seen=column(lambda record: record.first_seen),
-        joined_at=column(lambda record: record.joined_at),
+        joined_at=joined_at,
         idle_since=column(lambda record: record.idle_since),
         missing_since=column(lambda record: record.missing_since),
     )
 
 
 def changed_rows(before: Fleet, after: Fleet) -> list[int]:
-    """The rows of `after` that are new or whose state or clocks differ from those in `before`."""
+    """The rows of `after` that are new or of which something differs from `before` that is kept on record."""
     if after is before:
         return []
     if after.rows is before.rows:
@@ -161,6 +178,8 @@ def changed_rows(before: Fleet, after: Fleet) -> list[int]:
         (before.missing_since, after.missing_since),
     ):
         same &= (old[rows] == new) | (np.isnan(old[rows]) & np.isnan(new))
+    # An activity matters to an idle clock, which a change begins anew; here it was not known before.
+    same &= (before.activity[rows] == after.activity) | np.isnan(after.idle_since)
     return [int(row) for row in np.flatnonzero(~same)]
 
 
@@ -191,7 +210,7 @@ def _reborn(previous: Fleet, listing: tuple[Instance, ...], rows: list[int]) -> 
     """Whether one of these rows has another agent's name than before, or begins its life with this listing."""
     return any(
         previous.instances[row].agent_name != listing[row].agent_name
-        or (_NOT_UP_YET[previous.state[row]] and _CAN_HAVE_AGENT[STATE_CODE[listing[row].state]])
+        or (previous.down[row] and _CAN_HAVE_AGENT[STATE_CODE[listing[row].state]])
         for row in rows
     )
 
@@ -229,11 +248,12 @@ def _update(
     now: float,
 ) -> Fleet:
     """The same instances and agents in the same places, a few of them changed."""
-    state, agent, activity = previous.state, previous.agent, previous.activity
+    state, down, agent, activity = previous.state, previous.down, previous.agent, previous.activity
     if listed:
-        state = state.copy()
+        state, down = state.copy(), down.copy()
         for row in listed:
-            state[row] = STATE_CODE[listing[row].state]
+            state[row] = code = STATE_CODE[listing[row].state]
+            down[row] = down[row] if code == _UNREAD else _NOT_UP_YET[code]
     if heard:
         agent, activity = agent.copy(), activity.copy()
         for position in heard:
@@ -241,7 +261,7 @@ def _update(
             if row >= 0:
                 agent[row] = IDLE_AGENT if agents[position].idle else BUSY_AGENT
                 activity[row] = agents[position].activity
-    carried = replace(previous, instances=listing, agents=agents, state=state, agent=agent)
+    carried = replace(previous, instances=listing, agents=agents, state=state, down=down, agent=agent)
     if not listed and not heard and previous.settled:
         return carried
     return _run_clocks(carried, previous, activity, now)
@@ -292,15 +312,19 @@ def _rebuild(
     kept_launched_at = carry(previous.launched_at, launched_at)
     # A second life does not begin before the first: then the cloud's clock is wrong, and ours must do.
     begun_anew = np.where(known & (told < kept_launched_at), now, launched_at)
+    # Nobody has seen yet what is new and cannot be read at work.
+    down = np.where(state == _UNREAD, carry(previous.down, np.ones(size, np.bool_)), _NOT_UP_YET[state])
+    starts_anew = carry(previous.down, np.zeros(size, np.bool_)) & _CAN_HAVE_AGENT[state]
     carried = Fleet(
         instances=listing,
         agents=heard,
         rows=rows,
         agent_rows=agent_rows,
         state=state,
+        down=down,
         agent=agent,
-        activity=activity,
-        launched_at=np.where(_starts_anew(carry(previous.state, state), state), begun_anew, kept_launched_at),
+        activity=carry(previous.activity, activity) if agents is None else activity,
+        launched_at=np.where(starts_anew, begun_anew, kept_launched_at),
         first_seen=carry(previous.first_seen, np.where(np.isfinite(earliest), launched_at, now)),
         joined_at=carry(previous.joined_at, never),
         idle_since=carry(previous.idle_since, never),
@@ -317,12 +341,6 @@ def _rebuild(
         activity=carry(previous.activity, activity),
     )
     return _run_clocks(carried, last, activity, now)
-
-
-def _starts_anew(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> Mask:
-    """The rows whose launch was long ago or only asked for, and that are up now: their life begins with this."""
-    mask: Mask = _NOT_UP_YET[before] & _CAN_HAVE_AGENT[now]
-    return mask
 
 
 def _agent_rows(
@@ -358,7 +376,8 @@ def _run_clocks(fleet: Fleet, last: Fleet, activity: NDArray[np.int64], now: flo
     joined_at = np.where(connected & ~fleet.joined, now, fleet.joined_at)
     idle = connected & (fleet.agent == IDLE_AGENT)
     missing = can_join & fleet.joined & ~connected
-    worked = (last.agent != NO_AGENT) & (last.activity != activity)
+    # A clock that runs has an activity that it began with; what was done while nobody looked shows in it too.
+    worked = (last.activity != activity) & (last.activity != _NOT_TOLD)
     keeps_idle = idle & np.isfinite(fleet.idle_since) & ~worked
     return replace(
         fleet,

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from slotsmith.core.decider import View
 from slotsmith.core.fleet import changed_positions
+from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
 from slotsmith.model.instance import Instance
 from slotsmith.model.policy import Policy

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slotsmith.core import decider, reference
+from slotsmith.core import reference
+from slotsmith.core.conditions import state_sets
+from slotsmith.core.decider import decide
 from slotsmith.core.fleet import EMPTY_FLEET, observe
 from slotsmith.core.replay_cases import Cases, ReplayCase, ReplayTick, load_cases, parse_cases
 from slotsmith.core.replay_node import ReplayError
+from slotsmith.core.view import View
 from slotsmith.model.decision import StateSets, Termination
 from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
 
@@ -46,7 +49,7 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
     for tick in case.ticks:
         info = info if tick.info is None else tick.info
         fleet = observe(fleet, tick.instances, None if info is None else info.agents, tick.at)
-        view = decider.View(
+        view = View(
             fleet,
             info or NO_SCALING_INFO,
             case.offering,
@@ -59,8 +62,8 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
             # Before the scheduler has said anything, an agent's silence means nothing.
             blind=tick.blind or info is None,
         )
-        decision = decider.decide(view, case.policy, tick.at)
-        sets = decider.state_sets(view, case.policy, tick.at)
+        decision = decide(view, case.policy, tick.at)
+        sets = state_sets(view, case.policy, tick.at)
         yield Told(tick.at, decision.launch_count, decision.terminations, sets)
 
 

@@ -12,7 +12,7 @@
 All times and periods are seconds. A launch time of null is one before all others. Demand is either `desired_new` or
 `tasks` (with `groups`); a tick without `scaling_info` keeps the last, everything else is said anew in each tick.
 `in_flight` may also be a plain number. What else a pass of the default rules was decided from may be there too:
-`strays`, `kept`, `blind`, `launch_failures` and `join_failures`, as in `decider.View`. Keys that say what was expected,
+`strays`, `kept`, `blind`, `launch_failures` and `join_failures`, as in `View`. Keys that say what was expected,
 or anything else that is not read here, are ignored, unless they look like a key that is.
 """
 
@@ -46,7 +46,7 @@ __all__ = ["Cases", "ReplayCase", "ReplayError", "ReplayTick", "load_cases", "pa
 
 @dataclass(frozen=True, slots=True)
 class ReplayTick:
-    """What was seen at one time. `info` is None when nothing new was heard; the rest is as in `decider.View`."""
+    """What was seen at one time. `info` is None when nothing new was heard; the rest is as in `View`."""
 
     at: float
     instances: tuple[Instance, ...]

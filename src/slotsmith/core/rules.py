@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 
 from slotsmith.core import reference
-from slotsmith.core.decider import View, decide
+from slotsmith.core.decider import decide
 from slotsmith.core.fleet import Floats
+from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Launch
 from slotsmith.model.policy import Policy
 

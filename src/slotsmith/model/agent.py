@@ -11,8 +11,9 @@ class Agent(NamedTuple):
     A tuple and not a dataclass: a view holds up to 100,000 of them, and equal views are recognised by comparing them.
     `idle` = nothing runs on it. `capacity` and `used` are None when the scheduler does not say; `zero_slot_tasks`
     counts running tasks that use no slot; `draining` = it gets no new tasks. `activity` is any number that differs from
-    the last view's when the agent has worked in between, so that a task too short to be seen still restarts the idle
-    period; a scheduler that cannot tell leaves it at 0.
+    the last view's when the agent has worked in between, so that a task too short to be seen, or done while nobody
+    looked, still restarts the idle period. The last one is kept over restarts of ours, so one that is counted in our
+    process restarts it too; a scheduler that cannot tell leaves it at 0.
     """
 
     name: str

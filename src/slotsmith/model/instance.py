@@ -25,15 +25,20 @@ LEGAL_TRANSITIONS: dict[InstanceState, frozenset[InstanceState]] = {
     _S.STARTING: frozenset({_S.RUNNING, _S.STOPPING, _S.STOPPED, _S.TERMINATING, _S.UNKNOWN}),
     # Back to starting: a reboot, or a host maintenance that the cloud repairs by itself.
     _S.RUNNING: frozenset({_S.STARTING, _S.STOPPING, _S.STOPPED, _S.TERMINATING, _S.UNKNOWN}),
-    _S.STOPPING: frozenset({_S.STOPPED, _S.TERMINATING, _S.UNKNOWN}),
-    # Started again by hand, behind our back: it is an instance like any other from then on.
-    _S.STOPPED: frozenset({_S.STARTING, _S.RUNNING, _S.TERMINATING, _S.UNKNOWN}),
+    # Stopped and started again between two listings, or before a listing that lagged has shown the stop.
+    _S.STOPPING: frozenset({_S.STARTING, _S.RUNNING, _S.STOPPED, _S.TERMINATING, _S.UNKNOWN}),
+    # Started again by hand, behind our back: it is an instance like any other from then on, and may soon stop again.
+    _S.STOPPED: frozenset({_S.STARTING, _S.RUNNING, _S.STOPPING, _S.TERMINATING, _S.UNKNOWN}),
     # Terminating ends in absence from the listing; a cloud in repair may still call it unknown.
     _S.TERMINATING: frozenset({_S.STOPPED, _S.UNKNOWN}),
     # Unknown is a word of the cloud that we cannot read yet; whatever it was may come back as anything.
     _S.UNKNOWN: frozenset(set(_S) - {_S.UNKNOWN}),
 }
-"""From each state, those that a later listing may show. A move outside the table is logged, and then believed."""
+"""From each state, those that the next listing may show.
+
+Wider than what a machine does, step by step: listings come now and then and may lag, so that steps between two of them
+are not seen. A move outside the table is logged, and then believed.
+"""
 
 
 class Instance(NamedTuple):

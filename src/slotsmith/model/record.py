@@ -33,7 +33,8 @@ class InstanceRecord:
     """One instance in the books. All times are epoch seconds; None = it has not happened, or is over.
 
     `joined_at`: when its agent was first seen; `idle_since` and `missing_since`: the clocks of the idle and the
-    disconnect period; `gone_at`: when a listing first lacked it (the record is history from then on).
+    disconnect period; `activity`: its agent's when the idle clock began, None while that does not run (or in what
+    an older version wrote); `gone_at`: when a listing first lacked it (the record is history from then on).
     """
 
     instance: Instance
@@ -41,6 +42,7 @@ class InstanceRecord:
     joined_at: float | None = None
     idle_since: float | None = None
     missing_since: float | None = None
+    activity: int | None = None
     termination: TerminationRecord | None = None
     gone_at: float | None = None
 

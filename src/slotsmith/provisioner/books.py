@@ -8,40 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import structlog
 
 from slotsmith.clock import Random
-from slotsmith.core import backoff
-from slotsmith.core.decider import View
 from slotsmith.core.fleet import Fleet, changed_rows, observe, restore
+from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision, Reason
 from slotsmith.model.instance import LEGAL_TRANSITIONS, Instance, InstanceState
 from slotsmith.model.launch import InFlight, IntentState, LaunchIntent
-from slotsmith.model.launch_error import NO_LAUNCH_FAILURES, LaunchFailures
+from slotsmith.model.launch_error import NO_LAUNCH_FAILURES, JoinFailures, LaunchFailures
 from slotsmith.model.offering import Offering
 from slotsmith.model.record import InstanceRecord, Move, Phase, StatisticsSpan, TerminationRecord
 from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
-from slotsmith.provisioner.pending import PaidTime, Pending
+from slotsmith.provisioner.absence import Absences
+from slotsmith.provisioner.joining import Joining, join_news
+from slotsmith.provisioner.paid_time import PaidTime
+from slotsmith.provisioner.pending import Pending
 from slotsmith.store.base import PoolBooks
 
 # An agent that the scheduler refused to give up is not asked for again within this time: its next views will show
 # what it is doing, and asking more often would only repeat the answer. A shorter idle period makes it shorter.
 REFUSAL_HOLDS: Final = 30.0
-
-# Clouds bill the way up, and not the way down.
-_UNPAID: Final = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.TERMINATING)
-_PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
-
-
-class _Absence(NamedTuple):
-    """Since when listings lack an instance, and until when it is paid for should it prove to be gone."""
-
-    since: float
-    paid_until: float
 
 
 class Books:
@@ -70,24 +61,21 @@ class Books:
             record.instance.id: record.termination for record in kept.instances if record.termination
         }
         self.launch_failures: dict[str, LaunchFailures] = dict(kept.launch_failures)
-        self.join_failures = kept.join_failures
         self.owns = kept.owns
         self.strays: frozenset[str] = frozenset()
         self.lost_agent = False
         self._consistency_window = consistency_window
         self._refusal_holds = min(REFUSAL_HOLDS, max_idle_agent_period)
-        self._random = random
         self._on_change = on_change
         self._log = log
         self._heartbeat = kept.heartbeat or 0.0
         self._paid = PaidTime(pool, self.pending.span)
         self._paid.resume(open_spans)
         self._refused: dict[str, float] = {}
-        self._absent: dict[str, _Absence] = {}
+        self._absences = Absences(consistency_window, self._heartbeat)
+        self._joining = Joining(kept.join_failures, random=random, log=log)
         self._seen: dict[str, set[str]] = {}
-        self._told_to_end: dict[str, float] = {}
         self._void_after: dict[str, float] = {}
-        self._unjoined: set[str] = set()
         self._first_listing = True
         for record in kept.instances:
             self._note_seen(record.instance)
@@ -98,13 +86,13 @@ class Books:
         """Take in a listing (from a read that began at `began`) and a view of the agents (None = not heard yet)."""
         before, strays = self.fleet, self.strays
         self.lost_agent = False
-        merged = self._with_absent(listing, began)
+        merged = self._absences.complete(listing, before, began, now)
         self._settle_ownership(merged)
         launched_within = {i.token: (i.created_at, i.answered_at or now) for i in self.intents.values()}
         self.fleet = after = observe(before, merged, agents, now, launched_within)
         if self._first_listing:
             self._first_listing = False
-            self._settle_paid_time()
+            self._settle_paid_time(before, now)
         rows = changed_rows(before, after)
         gone = [] if after.rows is before.rows else [i for i in before.instances if i.id not in after.rows]
         for row in rows:
@@ -117,21 +105,10 @@ class Books:
         self._close_intents(began)
         self._save(after.instances[row].id for row in rows)
 
-    def _with_absent(self, listing: Sequence[Instance], began: float) -> Sequence[Instance]:
-        """Add what the last listing had and this one lacks, until it has been absent for the consistency window."""
-        if listing is self.fleet.instances:
-            return listing
-        listed = {instance.id for instance in listing}
-        absent = [instance for instance in self.fleet.instances if instance.id not in listed]
-        # What vanished while nobody looked was last known to live at the last sign of life.
-        new = _Absence(began, self._heartbeat if self._first_listing else began)
-        self._absent = {instance.id: self._absent.get(instance.id, new) for instance in absent}
-        lingering = [i for i in absent if began - self._absent[i.id].since < self._consistency_window]
-        return (*listing, *lingering) if lingering else listing
-
     def hear(self, agents: Sequence[Agent], now: float) -> None:
         """Take in a view of the agents before there is a listing: their clocks must not miss what they do meanwhile."""
         before, self.fleet = self.fleet, observe(self.fleet, self.fleet.instances, agents, now)
+        self._absences.heard(before, self.fleet, now)
         self._save(self.fleet.instances[row].id for row in changed_rows(before, self.fleet))
 
     def _settle_ownership(self, listing: Sequence[Instance]) -> None:
@@ -158,8 +135,7 @@ class Books:
             row = self.fleet.rows[instance_id]
             instance = self.fleet.instances[row]
             self._move(instance_id, now, None, instance.state, "adopted")
-            if instance.state in _PAID:
-                self._paid.begin(instance, float(self.fleet.launched_at[row]))
+            self._paid.follow(instance, float(self.fleet.launched_at[row]), now)
         self._save(sorted(strays))
 
     def _row_changed(self, before: Fleet, row: int, now: float) -> None:
@@ -175,33 +151,28 @@ class Books:
         elif instance.state not in LEGAL_TRANSITIONS[old]:
             self._log.warning("instance moved unexpectedly", id=instance.id, before=old, now=instance.state)
         self._move(instance.id, now, old, instance.state, instance.detail)
-        if instance.state in _PAID:
-            self._paid.begin(instance, float(self.fleet.launched_at[row]))
-        elif instance.state in _UNPAID:
-            self._paid.end(instance.id, now)
+        self._paid.follow(instance, float(self.fleet.launched_at[row]), now)
 
     def _gone(self, before: Fleet, instance: Instance, now: float) -> None:
         ending = self.terminations.pop(instance.id, None)
         self._refused.pop(instance.id, None)
-        absence = self._absent.pop(instance.id, None)
-        self._unjoined.discard(instance.id)
+        self._joining.forget(instance.id)
         self._move(
             instance.id, now, instance.state, None, f"terminated: {ending.reason.value}" if ending else "vanished"
         )
-        # It was there when its termination was decided and when the provider took it on, whatever the listings said.
-        last_known = max(ending.since if ending else 0.0, self._told_to_end.pop(instance.id, 0.0))
-        paid_until = now if absence is None else max(absence.paid_until, last_known)
-        self._paid.end(instance.id, min(now, paid_until))
+        # It was there when its termination was decided, whatever the listings said.
+        there_until = max(self._absences.gone(instance.id, now), ending.since if ending else 0.0)
+        self._paid.end(instance.id, min(now, there_until))
         self._paid.forget(instance.id)
         self.pending.instance(replace(_record(before, before.rows[instance.id], ending), gone_at=now))
 
-    def _settle_paid_time(self) -> None:
-        """At start: end the spans of what is gone, and begin those that are missing (of what was adopted)."""
+    def _settle_paid_time(self, kept: Fleet, now: float) -> None:
+        """At start: end the spans of what nobody knows of, and begin those that are missing (of what was adopted)."""
         fleet = self.fleet
-        self._paid.end_absent(fleet.rows, self._heartbeat)
+        self._paid.end_unknown((*kept.rows, *fleet.rows), self._heartbeat)
         for row, instance in enumerate(fleet.instances):
-            if instance.state in _PAID and instance.id not in self.strays:
-                self._paid.begin(instance, float(fleet.launched_at[row]))
+            if instance.id not in self.strays:
+                self._paid.follow(instance, float(fleet.launched_at[row]), now)
 
     def _note_seen(self, instance: Instance) -> None:
         if instance.token in self.intents:
@@ -218,37 +189,15 @@ class Books:
     # Joining
 
     def _follow_joins(self, before: Fleet, rows: list[int], gone: list[Instance], now: float) -> None:
-        """Count instances that ended by themselves without ever joining; any that joins proves that it can be done."""
-        after = self.fleet
-        ended = [i.id for i in gone if not np.isfinite(before.joined_at[before.rows[i.id]])]
-        joined = ""
-        for row in rows:
-            instance = after.instances[row]
-            old = before.rows.get(instance.id)
-            if not np.isfinite(after.joined_at[row]):
-                ended += [instance.id] if instance.state is InstanceState.STOPPED else []
-            elif old is None or not np.isfinite(before.joined_at[old]):
-                joined = instance.id
-        self._count_unjoined([i for i in ended if i not in self.terminations and i not in self.strays], now)
-        if joined and self.join_failures.failures:
-            self._log.info("an agent has joined, launches go on as usual", id=joined)
-            self.join_failures = self.pending.join_failures = backoff.joined()
+        news = join_news(before, self.fleet, rows, gone)
+        by_themselves = [i for i in news.ended if i not in self.terminations and i not in self.strays]
+        self._note_joining(self._joining.never_joined(by_themselves, now))
+        if news.joined:
+            self._note_joining(self._joining.joined(news.joined))
 
-    def _count_unjoined(self, instance_ids: Iterable[str], now: float) -> None:
-        """These instances have ended, or are given up, without their agent ever joining; each counts once."""
-        new = [instance_id for instance_id in instance_ids if instance_id not in self._unjoined]
-        if not new:
-            return
-        self._unjoined.update(new)
-        was_on = backoff.brake_is_on(self.join_failures)
-        self.join_failures = backoff.never_joined(self.join_failures, new, now, self._random.random())
-        self.pending.join_failures = self.join_failures
-        if backoff.brake_is_on(self.join_failures) and not was_on:
-            self._log.error(
-                "instances end without joining, so only one at a time is launched from now on",
-                in_a_row=self.join_failures.failures,
-                last=self.join_failures.last_id,
-            )
+    def _note_joining(self, failures: JoinFailures | None) -> None:
+        if failures is not None:
+            self.pending.join_failures = failures
 
     # Launches
 
@@ -286,13 +235,13 @@ class Books:
 
     def _looks(self) -> Iterator[float]:
         """When a listing is awaited."""
-        yield from (absence.since + self._consistency_window for absence in self._absent.values())
+        yield from self._absences.looks()
         yield from self._void_after.values()
 
     @property
     def awaits_listing(self) -> bool:
         """Whether a listing that shows nothing new would still tell something: that it has been so for long enough."""
-        return bool(self._absent or self._void_after) or any(
+        return bool(self._absences or self._void_after) or any(
             i.state is IntentState.GRANTED for i in self.intents.values()
         )
 
@@ -332,7 +281,7 @@ class Books:
             phase = Phase.DRAINING if drain and termination.reason.needs_drain else Phase.TERMINATING
             self.put_termination(termination.id, TerminationRecord(termination.reason, decision.at, phase))
         unjoined = [t.id for t in decision.terminations if t.reason is Reason.NEVER_JOINED]
-        self._count_unjoined(unjoined, decision.at)
+        self._note_joining(self._joining.never_joined(unjoined, decision.at))
 
     def put_termination(self, instance_id: str, record: TerminationRecord | None) -> None:
         """A termination has moved on, or (None) is called off."""
@@ -346,7 +295,7 @@ class Books:
 
     def told_to_end(self, instance_id: str, at: float) -> None:
         """The provider has taken a termination on."""
-        self._told_to_end.setdefault(instance_id, at)
+        self._absences.told_to_end(instance_id, at)
 
     def keep_instance(self, instance_id: str, why: str, now: float) -> None:
         """A termination is called off (the scheduler keeps the agent), and not tried again for a while."""
@@ -372,7 +321,7 @@ class Books:
             strays=self.strays,
             kept=frozenset(self._refused),
             launch_failures=self.failures_of(offering),
-            join_failures=self.join_failures,
+            join_failures=self._joining.failures,
             blind=blind,
         )
 
@@ -394,5 +343,6 @@ def _record(fleet: Fleet, row: int, ending: TerminationRecord | None) -> Instanc
         joined_at=clock(fleet.joined_at),
         idle_since=clock(fleet.idle_since),
         missing_since=clock(fleet.missing_since),
+        activity=fleet.activity_of(row),
         termination=ending,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
 from slotsmith.schedulers.base import SchedulerError
+from slotsmith.text import hide_password
 
 
 def kind_of(error: Exception) -> ErrorKind:
@@ -13,10 +14,10 @@ def kind_of(error: Exception) -> ErrorKind:
 
 
 def describe(error: Exception, deadline: float | None = None) -> str:
-    """One line for people; a fault of a plugin also names its type."""
+    """One line for people, without the password of any URL; a fault of a plugin also names its type."""
     if isinstance(error, TimeoutError) and deadline is not None:
         return f"no answer within {deadline:g}s"
-    text = " ".join(str(error).split())
+    text = " ".join(hide_password(str(error)).split())
     if isinstance(error, (ProviderError, SchedulerError)):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

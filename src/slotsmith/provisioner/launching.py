@@ -119,7 +119,7 @@ class Launcher:
     def _granted(self, intent: LaunchIntent, result: LaunchResult) -> None:
         intent = replace(intent, attempts=intent.attempts + 1)
         now, count = self._clock.now(), len(result.instance_ids)
-        error = "" if result.shortfall is None else str(result.shortfall)
+        error = "" if result.shortfall is None else describe(result.shortfall)
         answered = replace(intent, state=IntentState.GRANTED, granted=count, answered_at=now, error=error)
         self._log.info("launched", offering=intent.offering.name, count=count, asked=intent.count, token=intent.token)
         self._books.put_intent(answered)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from slotsmith.model.instance import Instance
 from slotsmith.model.launch import LaunchIntent
 from slotsmith.model.launch_error import JoinFailures, LaunchFailures
 from slotsmith.model.record import InstanceRecord, Move, StatisticsSpan
@@ -108,42 +107,3 @@ class Pending:
 
 def _span_key(span: StatisticsSpan) -> tuple[str, float]:
     return span.instance_id, span.start
-
-
-class PaidTime:
-    """The statistics of a pool: one span for each stretch in which an instance is paid for."""
-
-    def __init__(self, pool: str, write: Callable[[StatisticsSpan], None]) -> None:
-        self._pool = pool
-        self._write = write
-        self._open: dict[str, StatisticsSpan] = {}
-        self._ended: dict[str, float] = {}
-
-    def resume(self, spans: Iterable[StatisticsSpan]) -> None:
-        """Take over the spans that an earlier run left open."""
-        self._open = {span.instance_id: span for span in spans}
-
-    def begin(self, instance: Instance, start: float) -> None:
-        """The instance is paid for from `start` on; nothing happens when it is already."""
-        if instance.id not in self._open:
-            slots = instance.capacity.slots if instance.capacity else 0
-            # A launch time that the cloud tells may lie before the last end.
-            start = max(start, self._ended.get(instance.id, start))
-            self._open[instance.id] = StatisticsSpan(self._pool, instance.id, slots, start)
-            self._write(self._open[instance.id])
-
-    def end(self, instance_id: str, at: float) -> None:
-        """The instance is no longer paid for; nothing happens when it was not."""
-        span = self._open.pop(instance_id, None)
-        if span is not None:
-            self._ended[instance_id] = max(at, span.start)
-            self._write(StatisticsSpan(span.pool, instance_id, span.slots, span.start, self._ended[instance_id]))
-
-    def forget(self, instance_id: str) -> None:
-        """The instance is gone and does not come back."""
-        self._ended.pop(instance_id, None)
-
-    def end_absent(self, present: Iterable[str], heartbeat: float) -> None:
-        """At start: what vanished while nobody looked ends at the last heartbeat, when it was last known to live."""
-        for instance_id in sorted(self._open.keys() - set(present)):
-            self.end(instance_id, heartbeat)

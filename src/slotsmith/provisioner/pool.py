@@ -16,8 +16,8 @@ import structlog
 
 from slotsmith.clock import Clock, IdSource, Random
 from slotsmith.core.backoff import launch_error
-from slotsmith.core.decider import View
 from slotsmith.core.rules import Rules
+from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Reason, Termination, Unmet
 from slotsmith.model.instance import Instance
 from slotsmith.model.launch import IntentState, LaunchIntent

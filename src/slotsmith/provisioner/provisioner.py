@@ -22,7 +22,6 @@ from slotsmith.model.policy import Policy
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import Provider
 from slotsmith.provisioner.books import Books
-from slotsmith.provisioner.faults import describe
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
@@ -37,7 +36,6 @@ GATHER: Final = 0.005
 """Seconds between two passes, at least: the first push is served at once, those that follow closely are one pass."""
 LONGEST_PAUSE: Final = 300.0
 """Seconds between two passes, at most: all that could change a decision wakes the pool, so this is only for safety."""
-_SLOWEST_SETUP_RETRY: Final = 30.0
 _STORE_RETRY: Final = 1.0
 
 
@@ -199,8 +197,10 @@ class Provisioner:
 
     async def run(self) -> None:
         """Work until `stop`; instances stay. Trouble with the provider, scheduler or store is waited out."""
-        if self._ready is None and not await self._set_up_patiently():
-            return
+        if self._ready is None:
+            unready = Unready(self.pool, self.policy, self._store, self._run_store, self._clock, self._log)
+            if not await unready.set_up(self.setup, SETUP_DEADLINE, self._stopping):
+                return
         pool = self._pool
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(work)
@@ -212,6 +212,7 @@ class Provisioner:
                 self._step_forever(pool, pool.terminator.terminate, pool.termination_due),
                 self._summarize_forever(pool),
                 self._stopping.wait(),
+                *([pool.recorder.write_in_time()] if self._bookkeeping.write_period else []),
             )
         ]
         try:
@@ -233,6 +234,15 @@ class Provisioner:
         """Let go of the provider's and the scheduler's connections."""
         await self._scheduler.close()
         await self._provider.close()
+
+    async def flush(self) -> None:
+        """Write what may still wait to be written.
+
+        Raises:
+            StoreError: it stays pending.
+        """
+        if self._ready is not None:
+            await self._ready.recorder.flush()
 
     # What can be done by hand, while it does not run
 
@@ -357,36 +367,6 @@ class Provisioner:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._bookkeeping.sign_of_life):
                     await self._passed.wait()
-
-    async def _set_up_patiently(self) -> bool:
-        """Set up, however long it takes, and say so meanwhile; False when stopped before."""
-        unready = Unready(self.pool, self.policy, self._store, self._run_store, self._clock)
-        telling = asyncio.create_task(unready.tell_for_ever())
-        setting_up = asyncio.create_task(self._set_up_at_last(unready))
-        stopped = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait((setting_up, stopped), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (telling, setting_up, stopped):
-                task.cancel()
-            await asyncio.gather(telling, setting_up, stopped, return_exceptions=True)
-        if self._ready is None:
-            await unready.stopped()
-        return self._ready is not None
-
-    async def _set_up_at_last(self, unready: Unready) -> None:
-        failures = 0
-        while True:
-            try:
-                await self.setup()
-            except Exception as error:  # noqa: BLE001 - a pool whose provider or store is not ready waits for it
-                text = describe(error, SETUP_DEADLINE)
-                self._log.error("cannot start yet, trying again", error=text)
-                unready.failed(text)
-            else:
-                return
-            await self._clock.sleep(min(_SLOWEST_SETUP_RETRY, 2.0**failures))
-            failures += 1
 
     @property
     def _pool(self) -> Pool:

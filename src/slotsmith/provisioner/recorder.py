@@ -10,8 +10,8 @@ from typing import Any, Final
 import structlog
 
 from slotsmith.clock import Clock
-from slotsmith.core.decider import View
 from slotsmith.core.recording import view_change
+from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Unmet
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.policy import Policy
@@ -28,7 +28,7 @@ class Bookkeeping:
 
     `summary_period`: between two summaries, when there has been a pass in between; `sign_of_life`: between two, at
     most. `record_views`: keep every view, for `export` and `replay`. `write_period`: for how long what has happened may
-    wait for the next decision before it is written; a crash takes clocks and history back by as much.
+    wait before it is written, unless something is decided; a crash takes clocks and history back by as much.
     """
 
     summary_period: float = 0.5
@@ -38,6 +38,8 @@ class Bookkeeping:
 
 
 FULL_BOOKKEEPING: Final = Bookkeeping()
+_MOMENT: Final = 0.001
+_STORE_RETRY: Final = 1.0
 
 
 _UnmetKind = tuple[str, object]
@@ -99,6 +101,18 @@ class Recorder:
             told = change if change or new else None
             await self._write(decision=decision if new else None, intents=tuple(intents), recorded_view=told)
         self._complete_at = decision.at if complete else self._complete_at
+
+    async def write_in_time(self) -> None:
+        """Let nothing wait for longer than it may, until cancelled; of use where something may wait at all."""
+        period = self._bookkeeping.write_period
+        while True:
+            due = self._written_at + period if self._books.pending else self._clock.now() + period
+            await self._clock.sleep(max(_MOMENT, due - self._clock.now()))
+            try:
+                await self.save()
+            except StoreError as error:
+                self.failed(error)
+                await self._clock.sleep(_STORE_RETRY)
 
     async def save(self) -> None:
         """Write what is pending, unless it may wait for others.

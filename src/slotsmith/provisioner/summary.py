@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from slotsmith.core.decider import Conditions, View, conditions
+from slotsmith.core.conditions import Conditions, conditions
 from slotsmith.core.fleet import BUSY_AGENT, IDLE_AGENT
+from slotsmith.core.view import View
 from slotsmith.model.decision import Decision
 from slotsmith.model.policy import Policy
 from slotsmith.model.record import TerminationRecord

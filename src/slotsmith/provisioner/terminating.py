@@ -84,12 +84,12 @@ class Terminator:
     async def drain(self) -> float | None:
         """Ask for agents, and give back those that are to stay. Seconds until asking again; None = not needed."""
         self._look_again()
-        await self._cancel_drains()
+        cancelled = await self._cancel_drains()
         await self._drain(when_done=False)
         await self._drain(when_done=True)
         await self._save()
         draining = any(record.phase is Phase.DRAINING for record in self._books.terminations.values())
-        return ASK_AGAIN if draining else None
+        return ASK_AGAIN if draining or not cancelled else None
 
     async def terminate(self) -> float | None:
         """Ask the provider to end what may be ended. Seconds until asking again; None = when something happens."""
@@ -164,8 +164,11 @@ class Terminator:
         ending = self._books.fleet.instances[row].state in _ENDING
         return not ending and int(self._books.fleet.agent[row]) != NO_AGENT
 
-    async def _cancel_drains(self) -> None:
-        """Agents that still drain for a termination that was called off, or forgotten in a crash, go back to work."""
+    async def _cancel_drains(self) -> bool:
+        """Agents that drain for a termination that was called off, or forgotten in a crash, go back to work.
+
+        False = they were not to be reached.
+        """
         fleet = self._books.fleet
         draining = {
             agent.name
@@ -174,13 +177,15 @@ class Terminator:
         }
         asked, self._undrained = self._undrained & draining, draining
         if not draining - asked:
-            return
+            return True
         try:
             async with asyncio.timeout(DRAIN_DEADLINE):
                 await self._scheduler.cancel_drain(sorted(draining - asked))
         except Exception as error:  # noqa: BLE001 - they stay without new tasks, and are asked for again
             self._undrained = asked
             self._log.warning("cannot cancel drains, trying again", error=describe(error, DRAIN_DEADLINE))
+            return False
+        return True
 
     def _due(self, now: float) -> list[str]:
         due = [i for i in self._books.terminations if (wait := self._wait(i, now)) is not None and wait <= 0]
@@ -201,7 +206,7 @@ class Terminator:
             return True
         # It had nothing to do when it was released; a view that came since says otherwise.
         busy = fleet.agent[fleet.rows[instance_id]] == BUSY_AGENT
-        return bool(busy) and reason in _ONLY_IDLE and fleet.agents is not self._released[instance_id]
+        return bool(busy) and fleet.agents is not self._released[instance_id]
 
     def _wait(self, instance_id: str, now: float) -> float | None:
         """Seconds until this instance is to be terminated (again); None when it is not this step's turn."""
@@ -239,7 +244,7 @@ class Terminator:
         if error is None:
             self._books.told_to_end(instance_id, now)
         # A provider that no longer knows the instance has said what the next listing will show.
-        text = "" if error is None or error.kind is ErrorKind.GONE else str(error)
+        text = "" if error is None or error.kind is ErrorKind.GONE else describe(error)
         if text:
             self._log.warning("cannot terminate, trying again", id=instance_id, error=text)
         else:

@@ -10,20 +10,25 @@ from slotsmith.model.durations import format_duration
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.providers.simulated import FAULTS as CLOUD_FAULTS
-from slotsmith.providers.simulated import HEAVY, LIGHT, NO_FAULTS, Chance, CloudFaults, SimulatedSettings, SimulatedType
+from slotsmith.providers.simulated import HEAVY, LIGHT, NO_FAULTS, CloudFaults, SimulatedSettings, SimulatedType
 from slotsmith.providers.simulated.faults import EC2_LIMITS, GCE_LIMITS, NO_LIMITS, Bucket, Limits
 from slotsmith.schedulers.simulated import FAULTS as SCHEDULER_FAULTS
 from slotsmith.schedulers.simulated import HEAVY as HEAVY_SCHEDULER
 from slotsmith.schedulers.simulated import NO_SCHEDULER_FAULTS, Job, SchedulerFaults
+from slotsmith.simulation.concentrated import back_and_forth, concentrated, turbulent
 from slotsmith.simulation.generation import NO_CRASHES, CrashFaults
 from slotsmith.simulation.scenario import Delivery, Scenario
 from slotsmith.simulation.storage import NO_STORE_FAULTS, StoreFaults
 
 _CALM: Final = 0.04
 """The share of seeds without any fault: what breaks there is no fault's doing."""
-_TURBULENT: Final = 0.12
-_OFTEN: Final = ("missing_from_listing",)
-"""What a machine meets once in its life at most, and a small pool would hardly ever."""
+_CONCENTRATED: Final = 0.4
+"""The share of the others in which only a few things go wrong, and often."""
+_LASTS: Final = (1800.0, 3600.0, 7200.0, 14400.0)
+_FEW_LAST: Final = (1200.0, 2400.0, 4800.0)
+_TURBULENT: Final = 0.1
+_OFTEN: Final = ("missing_from_listing", "joins_twice", "agent_dies", "reboots", "capacity", "quota", "partial")
+"""What comes up once in a machine's life or at a launch, and in a small pool would hardly ever happen."""
 # A cloud that lets itself be called so rarely that a small pool feels it.
 _TIGHT_LIMITS: Final = Limits(Bucket(10, 0.5), Bucket(2, 0.05), Bucket(10, 0.1), Bucket(5, 0.1))
 
@@ -35,16 +40,20 @@ def draw(seed: int) -> Scenario:
     provider = _provider(random, capacity)
     policy = _policy(random, 1.3 * (provider.boot_time + provider.join_time) + 30.0)
     faulty = random.random() >= _CALM
-    lasts = round(random.choice((1800.0, 3600.0, 7200.0, 14400.0)) * random.uniform(0.5, 1.0), 3)
+    few = faulty and _chance(random, _CONCENTRATED)
+    lasts = round(random.choice(_FEW_LAST if few else _LASTS) * random.uniform(0.5, 1.0), 3)
+    count = random.randint(3, 10) if few else random.choice((1, 5, 10, 18, 30))
     scenario = Scenario(
         seed=seed,
         policy=policy,
         provider=provider,
-        jobs=_jobs(random, capacity, policy.max_instances, lasts),
+        jobs=_jobs(random, capacity, count, policy.max_instances, lasts),
         faulty_until=lasts,
         delivery=random.choice(tuple(Delivery)),
-        second_pool=random.random() < 0.25,
+        second_pool=_chance(random, 0.04 if few else 0.25),
     )
+    if few:
+        return concentrated(random, scenario)
     if not faulty:
         return scenario
     return replace(
@@ -111,8 +120,7 @@ def _provider(random: Random, capacity: Resources) -> SimulatedSettings:
     )
 
 
-def _jobs(random: Random, capacity: Resources, max_instances: int, lasts: float) -> tuple[Job, ...]:
-    count = random.choice((1, 5, 12, 25, 40))
+def _jobs(random: Random, capacity: Resources, count: int, max_instances: int, lasts: float) -> tuple[Job, ...]:
     longest = random.choice((30.0, 300.0, 1800.0))
     # Some come one by one and some in bursts, and the last ones early enough to be hit by faults.
     moments = [round(random.uniform(0.0, lasts * 0.9), 3) for _ in range(max(1, count // random.choice((1, 1, 4))))]
@@ -142,41 +150,17 @@ def _cloud_faults(random: Random) -> CloudFaults:
     if _chance(random, 0.08):
         return NO_FAULTS
     if _chance(random, _TURBULENT):
-        return _turbulent(random)
+        return turbulent(random)
     density = random.choice((0.1, 0.25, 0.5))
     chosen = {}
     for name in CLOUD_FAULTS:
         light, heavy = getattr(LIGHT, name), getattr(HEAVY, name)
         if _chance(random, density):
-            rate = round(random.uniform(light.rate, max(heavy.rate, 0.05) if name not in _OFTEN else 0.6), 4)
+            rate = round(random.uniform(light.rate, max(heavy.rate, 0.05) if name not in _OFTEN else 0.5), 4)
             # In a run of a few hours, what comes late in a machine's life would hardly ever come.
             chosen[name] = replace(light, rate=rate, after=min(light.after, 3600.0))
     limits = random.choice((NO_LIMITS, NO_LIMITS, EC2_LIMITS, GCE_LIMITS, _TIGHT_LIMITS))
     return CloudFaults(limits=limits, **chosen)
-
-
-def _turbulent(random: Random) -> CloudFaults:
-    """A cloud in which machines change their state faster than anybody looks, so that every move can be seen."""
-    after = random.choice((60.0, 400.0, 1500.0))
-    return CloudFaults(
-        reboots=Chance(0.3, after=after),
-        unreadable=Chance(0.8, 1.0, 90.0, after=after),
-        untold=Chance(random.choice((0.0, 0.7, 1.0))),
-        list_error=Chance(random.choice((0.0, 0.5))),
-        state_late=Chance(0.2, 0.1, 60.0),
-        vanishes_late=Chance(0.7, 0.1, 60.0),
-        stopped_behind_back=Chance(0.7, 1.0, 200.0, after=after),
-        started_again=Chance(0.8, 0.5, 60.0),
-        deleted_behind_back=Chance(0.4, after=after),
-        reclaimed_with_notice=Chance(0.2, 10.0, 60.0, after=after),
-        spot_pending=Chance(0.6, 1.0, 200.0),
-        fulfilled_after_cancel=Chance(0.5, 1.0, 60.0),
-        denied=Chance(random.choice((0.0, 0.02)), 30.0, 300.0),
-        slow_terminate=Chance(0.4, 5.0, 200.0),
-        ignored_terminate=Chance(random.choice((0.0, 0.5))),
-        failed_terminate=Chance(0.3, 5.0, 120.0),
-        bad_id_fails_batch=Chance(1.0),
-    )
 
 
 def _scheduler_faults(random: Random) -> SchedulerFaults:
@@ -216,7 +200,7 @@ def _store_faults(random: Random) -> StoreFaults:
 def _policies(random: Random, policy: Policy, lasts: float) -> tuple[tuple[float, Policy], ...]:
     """Sometimes the pool's owner changes its limits."""
     if _chance(random, 0.1):
-        return _back_and_forth(random, policy, lasts)
+        return back_and_forth(random, policy, lasts)
     if not _chance(random, 0.35):
         return ()
     changes = []
@@ -229,16 +213,6 @@ def _policies(random: Random, policy: Policy, lasts: float) -> tuple[tuple[float
             # Back soon, while agents are being drained for it.
             changes.append((min(lasts, round(at + random.uniform(1.0, 150.0), 3)), policy))
     return tuple(sorted(changes, key=lambda change: change[0]))
-
-
-def _back_and_forth(random: Random, policy: Policy, lasts: float) -> tuple[tuple[float, Policy], ...]:
-    """A maximum that is lowered and raised again and again, while agents are drained for it."""
-    low = replace(policy, min_instances=0, max_instances=random.randint(0, policy.max_instances // 2))
-    at, changes = random.uniform(0.0, 0.5) * lasts, []
-    for number in range(random.choice((4, 8))):
-        at += random.uniform(5.0, 0.06 * lasts)
-        changes.append((min(lasts, round(at, 3)), policy if number % 2 else low))
-    return tuple(changes)
 
 
 def _strays(random: Random, lasts: float) -> tuple[float, ...]:

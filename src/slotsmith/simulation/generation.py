@@ -32,7 +32,8 @@ class CrashFaults:
 
     `rate`: how likely it dies at a call whose weight is 1 (see `WEIGHTS`). `mean_life` and `mean_stop`: mean seconds
     until it dies at any moment, and until it is stopped in good order; 0 = never. `longest_pause`: seconds until it is
-    started again, at most. `most`: how often at most, so that a run ends.
+    started again, at most. `most`: how often at most, so that a run ends. `only`: the points at which it dies, each
+    with that `rate` and whatever its weight (`before_launch`, `after_drain`, `during_list`); empty = any.
     """
 
     rate: float = 0.0
@@ -40,6 +41,7 @@ class CrashFaults:
     mean_stop: float = 0.0
     longest_pause: float = 60.0
     most: int = 12
+    only: tuple[str, ...] = ()
 
 
 NO_CRASHES: Final = CrashFaults()
@@ -51,7 +53,7 @@ WEIGHTS: Final[Mapping[str, float]] = MappingProxyType(
         "intent_commit": 0.5,
         "terminate": 0.5,
         "drain": 0.2,
-        "cancel_drain": 1.0,
+        "cancel_drain": 1.5,
         "setup": 0.1,
         "load": 0.05,
         # These happen so often that they would leave no life long enough for the others.
@@ -67,10 +69,15 @@ _DURING: Final[Mapping[str, float]] = MappingProxyType(
 )
 """The same for a death while the call is on its way; most of these are answered too soon for it."""
 
+POINTS: Final = (
+    *(f"before_{point}" for point in WEIGHTS),
+    *(f"after_{point}" for point in WEIGHTS),
+    *(f"during_{point}" for point in _DURING),
+)
+"""Every point at which it may die."""
+
 FAULTS: Final[Mapping[str, str]] = MappingProxyType(
-    {f"crash_before_{point}": f"the program dies before a {point}" for point in WEIGHTS}
-    | {f"crash_after_{point}": f"the program dies after a {point}" for point in WEIGHTS}
-    | {f"crash_during_{point}": f"the program dies during a {point}" for point in _DURING}
+    {f"crash_{point}": f"the program dies {point.replace('_', ' a ', 1)}" for point in POINTS}
     | {"crash_any": "the program dies at any moment", "stop": "the program is stopped in good order"}
 )
 """The catalogue: name -> what happens."""
@@ -118,7 +125,7 @@ class Generation:
 
     def maybe_die(self, when: str, point: str) -> None:
         """A point at which it may die. Raises `Crashed` when it does."""
-        if self._drawn(WEIGHTS[point]):
+        if self._drawn(f"{when}_{point}", WEIGHTS[point]):
             self.die(f"crash_{when}_{point}")
             self.check()
 
@@ -127,7 +134,7 @@ class Generation:
         self.check()
         self.maybe_die("before", point)
         timer = None
-        if self._drawn(_DURING[point]):
+        if self._drawn(f"during_{point}", _DURING[point]):
             # A call that is answered sooner is not cut off, and the program lives on.
             delay = round(self._random.uniform(0.0, 2.0), 3)
             timer = asyncio.get_running_loop().call_later(delay, self.die, f"crash_during_{point}")
@@ -140,6 +147,8 @@ class Generation:
         self.maybe_die("after", point)
         return result
 
-    def _drawn(self, weight: float) -> bool:
-        rate = self._faults.rate
-        return rate > 0 and self._random.random() < rate * weight
+    def _drawn(self, moment: str, weight: float) -> bool:
+        rate, only = self._faults.rate, self._faults.only
+        if rate <= 0 or (only and moment not in only):
+            return False
+        return self._random.random() < (rate if only else rate * weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import Final
 
@@ -15,16 +15,21 @@ SLACK: Final = 15.0
 """Seconds for a listing, a pass and a commit that follow one another with nothing in their way."""
 
 
-def check_books(watch: Watch) -> None:
-    """Compare the two for every machine on record, at the end of a run."""
+def check_books(watch: Watch, *, written_within: float = 0.0) -> None:
+    """Compare the two for every machine on record, at the end of a run.
+
+    `written_within`: seconds for which what was seen may wait to be written, and is lost when the program dies.
+    """
+    lost = written_within if watch.generation > 1 else 0.0
     for machine in watch.cloud.machines.values():
         if machine.id in watch.ledger.records:
-            _check(watch, machine, sorted(watch.ledger.spans.get(machine.id, {}).values(), key=lambda s: s.start))
+            spans = sorted(watch.ledger.spans.get(machine.id, {}).values(), key=lambda span: span.start)
+            _check(watch, machine, spans, lost)
         elif machine.id in watch.ledger.spans:
             watch.violated("books", f"{machine.id} has paid time on record, and is not on record itself")
 
 
-def _check(watch: Watch, machine: Machine, spans: list[StatisticsSpan]) -> None:
+def _check(watch: Watch, machine: Machine, spans: list[StatisticsSpan], lost: float) -> None:
     now = watch.now
     for one, other in pairwise(spans):
         if one.end is None or one.end > other.start + 0.001:
@@ -33,16 +38,19 @@ def _check(watch: Watch, machine: Machine, spans: list[StatisticsSpan]) -> None:
     stretches = _stretches(machine, now)
     true = sum(end - start for start, end in stretches)
     # While its state cannot be read, nobody knows whether it is paid for.
-    unread = watch.ledger.unread.get(machine.id, 0.0)
-    too_much = SLACK + unread + sum(_unseen_end(watch, end) for _, end in stretches)
-    # A machine that is there may be missing from listings for a window, and end just then.
-    window = watch.settings.consistency_window
-    too_little = SLACK + unread + sum(_unseen_before(watch, end) + window for _, end in stretches)
-    if stretches:
-        early, late = _start(watch, machine, stretches)
-        too_much, too_little = too_much + early, too_little + late
-    # What was over before anybody saw it at work, nobody could know of.
-    too_little += sum(end - start for start, end in stretches if not _was_seen(watch, machine, start, end))
+    too_much = too_little = SLACK + lost * len(stretches) + watch.ledger.unread.get(machine.id, 0.0)
+    for (start, end), (next_start, _) in pairwise([*stretches, (math.inf, math.inf)]):
+        seen_at = _seen_at(watch, machine, start, min(next_start, end + _unseen_end(watch, end)))
+        too_much += _unseen_end(watch, end)
+        if seen_at is None:
+            # What was over before anybody saw it at work, nobody could know of.
+            too_little += end - start
+            continue
+        early, late = _start(watch, machine, start, seen_at)
+        # A machine that is there may be missing from listings for a window, and end just then.
+        window = watch.settings.consistency_window
+        too_little += late + min(end - start, _unseen_before(watch, machine, start, end) + window)
+        too_much += early
     if told > true + too_much or told < true - too_little:
         watch.violated(
             "books",
@@ -58,18 +66,24 @@ def _stretches(machine: Machine, now: float) -> list[tuple[float, float]]:
     return stretches
 
 
-def _start(watch: Watch, machine: Machine, stretches: list[tuple[float, float]]) -> tuple[float, float]:
-    """By how much the first start on record may be too early, and by how much all of them may be too late.
+def _start(watch: Watch, machine: Machine, start: float, seen_at: float) -> tuple[float, float]:
+    """By how much a start on record may be too early and too late, when it was seen at work at `seen_at` first.
 
     The cloud's clock says when, and is believed as far as it lies between our asking and our seeing the machine.
     """
-    intent, first = watch.ledger.intents.get(machine.token), stretches[0][0]
-    skew = abs(machine.launched_at - stretches[-1][0])
-    asked = 0.0 if intent is None else max(0.0, first - intent.created_at)
-    if intent is None or len(stretches) > 1 or first > machine.created_at:
-        return asked + skew, asked + skew
-    told = min(max(machine.launched_at, intent.created_at), watch.first_told.get(machine.id, watch.now))
-    return max(0.0, first - told), max(0.0, told - first)
+    log = watch.log.coverage
+    if not (log["fault clock_skew"] or log["fault clock_jump"]):
+        return 0.0, 0.0
+    intent = watch.ledger.intents.get(machine.token)
+    if intent is None:
+        skew = abs(machine.launched_at - start)
+        return skew, max(skew, seen_at - start)
+    asked = intent.created_at
+    if machine.earlier or start > machine.created_at:
+        # What was told of an earlier life, or of the request, is not known any more.
+        return start - asked, seen_at - start
+    told = min(max(machine.launched_at, asked), watch.first_told.get(machine.id, watch.now))
+    return max(0.0, start - told), max(0.0, told - start)
 
 
 def _unseen_end(watch: Watch, end: float) -> float:
@@ -79,7 +93,8 @@ def _unseen_end(watch: Watch, end: float) -> float:
     hangs keeps the program from taking notice.
     """
     window = watch.settings.consistency_window
-    first = bisect_left(watch.listings, end + window)
+    # A listing of that very moment may have come first.
+    first = bisect_right(watch.listings, end + window)
     seen, since, generation = watch.now, math.inf, 0
     for index in range(first, len(watch.listings)):
         if watch.told_to[index] != generation:
@@ -94,14 +109,27 @@ def _unseen_end(watch: Watch, end: float) -> float:
     return seen - end
 
 
-def _unseen_before(watch: Watch, end: float) -> float:
-    """For how long before an end nobody had looked: what vanished unseen ends with the last sign of life."""
-    index = bisect_left(watch.ledger.heartbeats, end)
-    return end - watch.ledger.heartbeats[index - 1] if index else end
+def _unseen_before(watch: Watch, machine: Machine, start: float, end: float) -> float:
+    """For how long before an end nobody had looked, as far as whoever found it could know.
+
+    It was there when the look began that did not find it, unless that was the first look of a generation.
+    """
+    looked, seen = bisect_left(watch.delivered, end), bisect_right(watch.listings, end + _unseen_end(watch, end))
+    before = watch.told_to[looked - 1] if looked else -1
+    if all(generation == before for generation in watch.told_to[looked:seen]):
+        return max(0.0, end - watch.listings[looked]) if looked < len(watch.listings) else 0.0
+    # The generation before may have lived on and told so; what it was told itself is certain, once it is on record.
+    alive_at = watch.delivered[looked - 1] if looked else start
+    written = bisect_right(watch.ledger.heartbeats, end)
+    alive_at = min(alive_at, watch.ledger.heartbeats[written - 1] if written else start)
+    heard_until = watch.last_there.get(machine.agent_name, -math.inf)
+    if heard_until > start:
+        alive_at = max(alive_at, heard_until)
+    return max(0.0, end - alive_at)
 
 
-def _was_seen(watch: Watch, machine: Machine, start: float, end: float) -> bool:
-    """Whether it went on record as at work for this stretch of time."""
+def _seen_at(watch: Watch, machine: Machine, start: float, end: float) -> float | None:
+    """When it first went on record as at work in this stretch of time; None = it did not."""
     times = watch.ledger.at_work.get(machine.id, [])
     index = bisect_left(times, start)
-    return index < len(times) and times[index] <= end + _unseen_end(watch, end)
+    return times[index] if index < len(times) and times[index] <= end else None

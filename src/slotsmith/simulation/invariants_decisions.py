@@ -7,14 +7,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from slotsmith.clock import Random
-from slotsmith.core.decider import View
 from slotsmith.core.fleet import EMPTY_FLEET, observe, restore
+from slotsmith.core.view import View
 from slotsmith.model.decision import Decision
 from slotsmith.model.policy import Policy
 from slotsmith.model.record import InstanceRecord
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
+from slotsmith.simulation.events import Field
+from slotsmith.simulation.ports import SECRET
 from slotsmith.simulation.watch import Watch
+from slotsmith.store.base import Changes
 
 Decide = Callable[[View, Policy, float], Decision]
 
@@ -150,6 +153,30 @@ class ReasonChecks:
             return asked.slots > self._capacity.slots
         count, rest = divmod(asked.slots, self._capacity.slots)
         return not spans or bool(rest) or count > policy.max_instances
+
+
+class SecretChecks:
+    """I10: a password that an error tells goes neither on record nor into anything that is told."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def on_event(self, _what: str, fields: dict[str, Field]) -> None:
+        """What is told of."""
+        if any(isinstance(value, str) and SECRET in value for value in fields.values()):
+            self._watch.violated("I10", "a password is told")
+
+    def on_commit(self, changes: Changes) -> None:
+        """What goes on record, and from there to people."""
+        summary = changes.summary or {}
+        shown = [summary.get(name) for name in ("provider", "scheduler", "launch_error", "unmet")]
+        texts = [intent.error for intent in changes.intents]
+        texts += [failures.message for failures in changes.launch_failures.values()]
+        texts += [record.termination.error for record in changes.instances if record.termination]
+        texts += [move.note for move in changes.moves]
+        texts += [unmet.reason for unmet in changes.decision.unmet] if changes.decision else []
+        if SECRET in "".join(texts) or SECRET in str(shown):
+            self._watch.violated("I10", "a password is on record")
 
 
 class PromptChecks:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from slotsmith.core.decider import View
+from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Reason
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch import IntentState
 from slotsmith.model.policy import Policy
 from slotsmith.model.record import Phase, TerminationRecord
+from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.simulated import Machine
 from slotsmith.simulation.events import Field
 from slotsmith.simulation.watch import Watch
@@ -28,18 +29,16 @@ _MISSING: Final = (Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED)
 class KeepingChecks:
     """I2 and I7: every machine is in the books until it is gone, and not longer.
 
-    `writes_at_once`: what was seen is written by the next pass. Otherwise it may wait for the next decision, and how
-    long a machine that is gone stays on record says nothing.
+    `written_within`: seconds for which what was seen may wait to be written.
     """
 
-    def __init__(self, watch: Watch, *, writes_at_once: bool = True, sign_of_life: float = 0.0) -> None:
+    def __init__(self, watch: Watch, *, written_within: float = 0.0, sign_of_life: float = 0.0) -> None:
         """`sign_of_life`: seconds after which a summary that could not be written is written again."""
         self._watch = watch
         self._sign_of_life = sign_of_life
-        self._writes_at_once = writes_at_once
         self._asked_at: dict[str, float] = {}
         settings = watch.settings
-        self._noticed_within = settings.consistency_window + settings.poll_period + SLACK
+        self._noticed_within = settings.consistency_window + settings.poll_period + written_within + SLACK
 
     def on_commit(self, changes: Changes) -> None:
         """What goes on record as gone is gone."""
@@ -76,7 +75,7 @@ class KeepingChecks:
             machine = watch.cloud.machines[instance_id]
             if machine.gone_at is not None:
                 late = watch.calm_for(machine.gone_at) - watch.settings.consistency_window
-                if late > self._noticed_within and self._writes_at_once:
+                if late > self._noticed_within:
                     watch.violated("I7", f"{machine.id} is gone, and on record as there for {late:.0f} s")
 
     def _check_alive(self, machine: Machine) -> None:
@@ -101,7 +100,8 @@ class KeepingChecks:
             if calm > ASKED_AGAIN + SLACK:
                 watch.violated("I7", f"{machine.id} is to end and exists, and was not told so for {calm:.0f} s")
         elif machine.agent_name in watch.agents and not watch.scheduler.busy(machine.agent_name):
-            calm = watch.calm_for(max(ending.since, watch.idle_broken_at.get(machine.agent_name, 0.0)))
+            held_at = max(watch.idle_broken_at.get(machine.agent_name, 0.0), watch.held_at.get(machine.agent_name, 0.0))
+            calm = watch.calm_for(max(ending.since, held_at))
             if calm > ASKED_AGAIN:
                 watch.violated("I7", f"{machine.id} is idle and drains for {calm:.0f} s")
 
@@ -112,10 +112,23 @@ class MercyChecks:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._ended_by_us: dict[str, Reason] = {}
+        self._used: dict[str, float] = {}
+        self._called_at: dict[str, float] = {}
+        self._joined_at: dict[str, float] = {}
+        self._taken_in: ScalingInfo | None = None
+
+    def on_start(self) -> None:
+        """A new generation has taken in nothing."""
+        self._taken_in = None
+
+    def on_decision(self, view: View, _policy: Policy, _decision: Decision) -> None:
+        """What the program knows of its agents, it knows from the view of its last pass."""
+        self._taken_in = view.info
 
     def on_terminate_call(self, instance_ids: Sequence[str]) -> None:
         """Each machine that is to end, with the reason on record."""
         for instance_id in instance_ids:
+            self._called_at[instance_id] = self._watch.now
             ledger = self._watch.ledger
             record, reason = ledger.records.get(instance_id), ledger.decided.get(instance_id)
             ending = None if record is None else record.termination
@@ -135,24 +148,43 @@ class MercyChecks:
         name = machine.agent_name
         agent, busy = watch.agents.get(name), watch.scheduler.busy(name)
         reported_busy = agent is not None and not agent.idle
-        if reason.needs_drain and name not in watch.released:
-            watch.violated("I4", f"{instance_id} is told to end ({reason.value}) and was never released")
-        if reported_busy and busy and not (reason in _MISSING and attempts):
+        if reason.needs_drain:
+            self._check_release(instance_id, name, reason)
+        # A repeat follows from what the last pass has taken in.
+        known = not attempts or self._has_taken_in(name)
+        if reported_busy and busy and (reason not in _MISSING or known):
             watch.violated("I4", f"{instance_id} is told to end ({reason.value}) and was last reported busy")
-        if reason in _MISSING and not attempts and agent is not None and machine.state in _COUNTED:
+        if reason in _MISSING and known and agent is not None and machine.state in _COUNTED:
             watch.violated("I4", f"{instance_id} is told to end ({reason.value}) and its agent is there")
+
+    def _check_release(self, instance_id: str, name: str, reason: Reason) -> None:
+        """Each call needs a release of its own: after one without effect the agent may be at work again."""
+        released = self._watch.released.get(name)
+        if released is None:
+            self._watch.violated("I4", f"{instance_id} is told to end ({reason.value}) and was never released")
+        elif self._used.get(instance_id) == released:
+            self._watch.violated("I4", f"{instance_id} is told to end again ({reason.value}), released only before")
+        else:
+            self._used[instance_id] = released
+
+    def _has_taken_in(self, name: str) -> bool:
+        return self._taken_in is not None and any(agent.name == name for agent in self._taken_in.agents)
 
     def on_event(self, what: str, fields: dict[str, Field]) -> None:
         """A task was killed: by us?"""
+        name = str(fields.get("agent"))
+        if what == "scheduler joined":
+            self._joined_at[name] = self._watch.now
         if what != "scheduler killed":
             return
-        name = str(fields["agent"])
         reason, watch = self._ended_by_us.get(name), self._watch
         machine = watch.cloud.machines.get(name)
         # A machine that is up lost its agent by itself; so has one that somebody else has stopped.
         if reason is None or machine is None or machine.state in _COUNTED or machine.detail:
             return
-        if reason.needs_drain and name in watch.released and name not in watch.forgotten:
+        # Nobody can know of an agent that comes while the call is on its way.
+        came_later = self._joined_at.get(name, -math.inf) > self._called_at.get(machine.id, math.inf)
+        if reason.needs_drain and name in watch.released and name not in watch.forgotten and not came_later:
             watch.violated("I4", f"{fields['job']} was killed on {name} ({reason.value}), which was released")
 
 

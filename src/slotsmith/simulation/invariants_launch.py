@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from slotsmith.core.decider import View
 from slotsmith.core.demand import demand
+from slotsmith.core.view import View
 from slotsmith.model.decision import Decision
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch import IntentState, LaunchIntent

@@ -5,22 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from slotsmith.model.policy import Policy
-from slotsmith.model.resources import Resources
 from slotsmith.providers.simulated import SETTLES
 from slotsmith.schedulers.simulated import Job, JobState
 from slotsmith.simulation.invariants_fleet import ASKED_AGAIN, SLACK
+from slotsmith.simulation.measure import can_run
 from slotsmith.simulation.watch import Watch
-
-
-def is_feasible(job: Job, capacity: Resources, max_instances: int) -> bool:
-    """Whether a pool of that many instances can ever run it."""
-    asked = job.resources
-    if asked.fits_in(capacity):
-        return max_instances > 0
-    if not job.spans or not capacity.slots or asked.slots % capacity.slots:
-        return False
-    count = asked.slots // capacity.slots
-    return 1 < count <= max_instances and asked.fits_in(capacity * count)
 
 
 class Liveness:
@@ -67,7 +56,7 @@ class Liveness:
     def _waiting(self) -> list[JobState]:
         scheduler = self._watch.scheduler
         unfinished: Iterable[JobState] = (*scheduler.pending.values(), *scheduler.running.values())
-        return [s for s in unfinished if is_feasible(s.job, self._capacity, self._policy.max_instances)]
+        return [s for s in unfinished if can_run(s.job, self._capacity, self._policy.max_instances)]
 
     @property
     def done(self) -> bool:

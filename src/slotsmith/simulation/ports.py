@@ -7,18 +7,22 @@ watches see what it asked for and what it was told.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from typing import Final, TypeVar
 
 from slotsmith.clock import Clock
 from slotsmith.model.instance import Instance
 from slotsmith.model.offering import Offering
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError
-from slotsmith.schedulers.base import DrainAnswer, Scheduler
+from slotsmith.schedulers.base import DrainAnswer, Scheduler, SchedulerError
 from slotsmith.simulation.generation import Generation
 from slotsmith.simulation.watch import Watch
 
 T = TypeVar("T")
+
+SECRET: Final = "open-sesame"  # noqa: S105 - it is one, and opens nothing
+"""A password, in the URL that every error of a provider or scheduler tells, as those of HTTP clients do."""
 
 
 class _Port:
@@ -36,6 +40,10 @@ class _Port:
             result = await generation.cross(point, call)
             failed = False
             return result
+        except ProviderError as error:
+            raise _in_full(error) from error
+        except SchedulerError as error:
+            raise SchedulerError(_with_url(error)) from error
         finally:
             if generation.alive:
                 watch.call_ended(number, failed=failed)
@@ -76,7 +84,7 @@ class ProviderPort(_Port):
             self._watch.launch_failed(request, error)
             raise
         self._watch.launched(request, result)
-        return result
+        return result if result.shortfall is None else replace(result, shortfall=_in_full(result.shortfall))
 
     async def terminate(self, instance_ids: Sequence[str]) -> Mapping[str, ProviderError]:
         self._generation.check()
@@ -85,10 +93,19 @@ class ProviderPort(_Port):
             self._watch.terminating(instance_ids)
             return await self._inner.terminate(instance_ids)
 
-        return await self._cross("terminate", call)
+        failures = await self._cross("terminate", call)
+        return {instance_id: _in_full(error) for instance_id, error in failures.items()}
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def _in_full(error: ProviderError) -> ProviderError:
+    return ProviderError(error.kind, _with_url(error))
+
+
+def _with_url(error: Exception) -> str:
+    return f"https://slotsmith:{SECRET}@here.example/: {error}"
 
 
 class SchedulerPort(_Port):
@@ -114,11 +131,19 @@ class SchedulerPort(_Port):
 
         return await self._cross(point, travel)
 
+    async def _hear(self, point: str, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await self._travel(point, call)
+        except BaseException:
+            if self._generation.alive:
+                self._watch.unheard()
+            raise
+
     async def setup(self) -> None:
-        await self._travel("setup", self._inner.setup)
+        await self._hear("setup", self._inner.setup)
 
     async def scaling_info(self) -> ScalingInfo | None:
-        info = await self._travel("view", self._inner.scaling_info)
+        info = await self._hear("view", self._inner.scaling_info)
         if info is not None:
             self._watch.viewed(info)
         return info

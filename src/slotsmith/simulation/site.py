@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 from slotsmith.clock import Clock, Random
-from slotsmith.core.decider import View
 from slotsmith.core.rules import RULES, Rules
+from slotsmith.core.view import View
 from slotsmith.model.decision import Decision
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
@@ -22,22 +23,27 @@ from slotsmith.provisioner import Provisioner
 from slotsmith.provisioner.recorder import Bookkeeping
 from slotsmith.schedulers.simulated import Job, SimulatedScheduler
 from slotsmith.simulation.events import EventLog, Field
-from slotsmith.simulation.generation import Generation
-from slotsmith.simulation.invariants_decisions import AlikeChecks, PromptChecks, ReasonChecks
+from slotsmith.simulation.generation import Crashed, Generation
+from slotsmith.simulation.invariants_choices import ChoiceChecks
+from slotsmith.simulation.invariants_decisions import AlikeChecks, PromptChecks, ReasonChecks, SecretChecks
 from slotsmith.simulation.invariants_fleet import KeepingChecks, MemoryChecks, MercyChecks, PatienceChecks
 from slotsmith.simulation.invariants_launch import DemandedChecks, LaunchChecks
+from slotsmith.simulation.invariants_overdue import OverdueChecks
 from slotsmith.simulation.liveness import Liveness
 from slotsmith.simulation.ports import ProviderPort, PushedSchedulerPort, SchedulerPort
 from slotsmith.simulation.scenario import Delivery, Scenario
 from slotsmith.simulation.storage import SimulatedRunner, StorePort
 from slotsmith.simulation.watch import Watch
+from slotsmith.store.base import StoreError
 
 SECOND: Final = "second"
 """The name of the other pool."""
 # As in earnest, with fewer signs of life: those would be most of what happens in a quiet hour.
 _FULL: Final = Bookkeeping(summary_period=5.0, sign_of_life=300.0)
-_LEAN: Final = Bookkeeping(summary_period=3600.0, sign_of_life=3600.0, record_views=False, write_period=60.0)
+_LEAN: Final = Bookkeeping(summary_period=3600.0, sign_of_life=3600.0, record_views=False, write_period=600.0)
+# Of how many decisions one is made again from a view that was put together in another way.
 _DECIDED_AGAIN: Final = 7
+_DECIDED_AGAIN_IN_A_TRACE: Final = 200
 
 
 class Site:
@@ -80,18 +86,35 @@ class Site:
     def subscribe(self, random: Random, store_troubled_at: Callable[[], float]) -> None:
         """Check the promises."""
         watch = self.watch
-        keeping = KeepingChecks(watch, writes_at_once=self._scenario.summaries, sign_of_life=_FULL.sign_of_life)
+        keeping = KeepingChecks(watch, written_within=self.written_within, sign_of_life=_FULL.sign_of_life)
         checks: list[object] = [LaunchChecks(watch), keeping, MercyChecks(watch), MemoryChecks(watch)]
+        checks += [SecretChecks(watch)] if self._scenario.summaries else []
+        again = _DECIDED_AGAIN if self._scenario.summaries else _DECIDED_AGAIN_IN_A_TRACE
         if self._rules.name == "slotsmith":
             checks += [
                 DemandedChecks(watch),
                 PatienceChecks(watch),
-                AlikeChecks(watch, self._rules.decide, random, every=_DECIDED_AGAIN),
+                ChoiceChecks(watch),
+                AlikeChecks(watch, self._rules.decide, random, every=again),
                 ReasonChecks(watch, self._scenario.provider.offerings[0].capacity),
                 PromptChecks(watch, "I12" if self.pool == SECOND else "I8", self._rules.tick, store_troubled_at),
             ]
+            # With lean bookkeeping, what has been done may be on record only later.
+            checks += [OverdueChecks(watch)] if self._scenario.summaries else []
         for check in checks:
             watch.subscribe(check)
+
+    @property
+    def written_within(self) -> float:
+        """Seconds for which what has happened may wait to be written."""
+        return 0.0 if self._scenario.summaries else _LEAN.write_period
+
+    async def flush(self) -> None:
+        """Let the program write what it has kept back."""
+        if self.written_within and self.watch.up:
+            # It may die at this, as at any write, or be refused.
+            with suppress(StoreError, Crashed):
+                await self.provisioner.flush()
 
     def _tell(self, what: str, /, **fields: Field) -> None:
         if self.pool == SECOND:

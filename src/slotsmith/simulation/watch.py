@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from slotsmith.core.decider import View
 from slotsmith.core.fleet import changed_positions
+from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision
 from slotsmith.model.instance import Instance, InstanceState
@@ -55,7 +55,7 @@ _UP: Final = (InstanceState.STARTING, InstanceState.RUNNING)
 SOON: Final = 5.0
 """Seconds for which a call may last without being trouble."""
 
-MOST_IN_A_SECOND: Final = 400
+MOST_IN_A_SECOND: Final = 120
 """Decisions, or calls of one kind, within a second: beyond that they feed on themselves."""
 
 
@@ -65,12 +65,14 @@ class Watch:
     `agents` are those of the last view that this generation has heard, `listing` is what it was listed last. By agent:
     `idle_broken_at` is when a view last told that it was busy, at work since the view before, or not there;
     `first_heard` when a view first had it; `last_there` when one first lacked it again; `released` when the scheduler
-    gave it up, and `forgotten` those of them that it no longer knows of. `alive` are the machines that exist.
+    gave it up (`held_at`: when it last did not), and `forgotten` those of them that it no longer knows of. `alive` are
+    the machines that exist.
     `first_told`: when a listing first had the instance; `not_before`: when the last one began that lacked it;
     `told_down`: when one last had it in a state in which it is not at work.
     `listings` are the times at which listings began, `delivered` those at which they came, and `told_to` the
     generations that heard them. `troubled_at`: when something last went wrong that
-    keeps the program from doing its work.
+    keeps the program from doing its work. `blind`: the scheduler has said nothing yet, or cannot be heard now;
+    `sighted_at`: when that was last over.
     """
 
     def __init__(
@@ -92,8 +94,12 @@ class Watch:
         self.told_to: list[int] = []
         self.generation = 0
         self.info: ScalingInfo | None = None
+        self.blind = True
+        self.sighted_at = -math.inf
         self.agents: dict[str, Agent] = {}
         self.idle_broken_at: dict[str, float] = {}
+        self._broken: dict[str, float] = {}
+        self._decided = False
         self.last_there: dict[str, float] = {}
         self.first_heard: dict[str, float] = {}
         self.first_told: dict[str, float] = {}
@@ -101,6 +107,7 @@ class Watch:
         self.told_down: dict[str, float] = {}
         self.released: dict[str, float] = {}
         self.forgotten: set[str] = set()
+        self.held_at: dict[str, float] = {}
         self.alive: dict[str, Machine] = {}
         self.violations: list[Violation] = []
         self.coverage: Counter[str] = Counter()
@@ -156,7 +163,9 @@ class Watch:
         """A call has ended, however it did."""
         point, began = self.open_calls.pop(number)
         lasted = self.now - began
-        if point == "list":
+        is_set_up = bool(self.told_to) and self.told_to[-1] == self.generation
+        if point == "list" or (point == "setup" and not is_set_up):
+            # There is no listing before the provider is ready.
             self._list_fails = failed
         if failed or lasted > SOON:
             self.troubled()
@@ -170,6 +179,12 @@ class Watch:
         self.policy, self.up, self.started_at = policy, True, self.now
         self.generation += 1
         self.info, self.listing, self.agents = None, (), {}
+        self.blind = True
+        for name, at in self._broken.items():
+            # A program that died before it decided has heard of it all the same.
+            self.idle_broken_at.setdefault(name, at)
+        self._broken.clear()
+        self._decided = False
         for record in self.ledger.present.values():
             # What a dead program had heard and not written, nobody knows.
             if record.idle_since is not None:
@@ -205,6 +220,8 @@ class Watch:
     def viewed(self, info: ScalingInfo) -> None:
         """A view has come."""
         before, self.info = self.info, info
+        if self.blind:
+            self.blind, self.sighted_at = False, self.now
         changed = None if before is None else changed_positions(before.agents, info.agents)
         if changed is None:
             self._all_heard(info)
@@ -213,6 +230,10 @@ class Watch:
                 self._heard(info.agents[position])
         self._tell("on_view", info, before)
 
+    def unheard(self) -> None:
+        """The scheduler cannot be heard."""
+        self.blind = True
+
     def _all_heard(self, info: ScalingInfo) -> None:
         names = {agent.name for agent in info.agents}
         for name in [name for name in self.agents if name not in names]:
@@ -220,7 +241,7 @@ class Watch:
             self.last_there[name] = self.now
         for record in self.ledger.present.values():
             if record.instance.agent_name not in names:
-                self.idle_broken_at[record.instance.agent_name] = self.now
+                self._broken[record.instance.agent_name] = self.now
         for agent in info.agents:
             self._heard(agent)
 
@@ -228,10 +249,15 @@ class Watch:
         last = self.agents.get(agent.name)
         if last is agent:
             return
-        # What an agent did before this generation heard of it for the first time, nobody has told it.
-        worked = last is not None and last.activity != agent.activity
-        if not agent.idle or worked or agent.name not in self.first_heard:
+        # What an agent did before this generation heard of it, its record tells.
+        record = self.ledger.present.get(agent.name)
+        on_record = None if record is None else record.activity
+        before = on_record if last is None else last.activity
+        if not agent.idle or (before is not None and before != agent.activity):
             self.idle_broken_at[agent.name] = self.now
+            self._broken.pop(agent.name, None)
+        elif agent.name not in self.first_heard:
+            self._broken[agent.name] = self.now
         self.first_heard.setdefault(agent.name, self.now)
         self.agents[agent.name] = agent
 
@@ -239,6 +265,13 @@ class Watch:
         """The rules were asked."""
         self.decisions += 1
         self.busy_with("decisions")
+        for name, at in self._broken.items():
+            # A program that has only just started takes in how things are, not what came before.
+            agent = self.agents.get(name)
+            if self._decided or agent is None or not agent.idle or name not in self.idle_broken_at:
+                self.idle_broken_at[name] = at
+        self._broken.clear()
+        self._decided = True
         self._tell("on_decision", view, policy, decision)
 
     def busy_with(self, what: str) -> None:
@@ -279,6 +312,7 @@ class Watch:
                 self.forgotten.discard(name)
             else:
                 self.released.pop(name, None)
+                self.held_at[name] = self.now
 
     def undrained(self, agents: Sequence[str]) -> None:
         """The scheduler is asked to give these agents work again."""

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from slotsmith.clock import Random
@@ -149,11 +149,12 @@ class World:
         return await self._finish(keeper)
 
     async def _finish(self, keeper: asyncio.Task[None]) -> Outcome:
+        for site in self._sites:
+            await site.flush()
         keeper.cancel()
-        # With lean bookkeeping the last of what happened is not on record yet.
-        if not self._violations and self._scenario.watched and self._scenario.summaries:
+        if not self._violations and self._scenario.watched:
             for site in self._sites:
-                check_books(site.watch)
+                check_books(site.watch, written_within=site.written_within)
         outcome = self._outcome()
         if self._generation is not None:
             self._generation.end()
@@ -162,7 +163,8 @@ class World:
             task.cancel()
         _, left = await asyncio.wait(others, timeout=1000.0) if others else ((), ())
         if left:
-            print("LEFT", left)
+            stuck = Violation("I8", outcome.ended_at, outcome.events, f"{len(left)} tasks do not end when cancelled")
+            return replace(outcome, violations=(*outcome.violations, stuck))
         return outcome
 
     # The life of the program

@@ -155,6 +155,7 @@ def _instance_values(pool: str, record: InstanceRecord) -> Values:
         "joined_at": record.joined_at,
         "idle_since": record.idle_since,
         "missing_since": record.missing_since,
+        "activity": record.activity,
         "termination": None if termination is None else _dump_termination(termination),
         "gone_at": record.gone_at,
     }
@@ -176,6 +177,7 @@ def record_of(row: Row[Any]) -> InstanceRecord:
         joined_at=row.joined_at,
         idle_since=row.idle_since,
         missing_since=row.missing_since,
+        activity=row.activity,
         termination=None if row.termination is None else _load_termination(row.termination),
         gone_at=row.gone_at,
     )

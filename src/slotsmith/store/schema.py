@@ -99,6 +99,7 @@ instances = Table(
     Column("joined_at", Double),
     Column("idle_since", Double),
     Column("missing_since", Double),
+    Column("activity", BigInteger),
     Column("termination", Text),
     Column("gone_at", Double),
     Index(None, "pool", "gone_at"),

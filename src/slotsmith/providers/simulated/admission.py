@@ -18,7 +18,7 @@ TERMINATE: Final = "terminate"
 
 
 class _Level:
-    """How full a token bucket is."""
+    """How full a token bucket is. Times are epoch seconds: periods begin with the minutes of the clock."""
 
     def __init__(self, bucket: Bucket, now: float) -> None:
         self._bucket = bucket
@@ -27,13 +27,24 @@ class _Level:
 
     def take(self, count: float, now: float) -> bool:
         """Take that many out; False = there are not enough, and nothing is taken."""
-        self._left = min(self._bucket.size, self._left + (now - self._at) * self._bucket.refill)
-        self._at = now
+        self._refill(now)
         # More than the bucket ever holds goes through when it is full: a single call could never be made otherwise.
         if self._left < min(count, self._bucket.size):
             return False
         self._left -= count
         return True
+
+    def _refill(self, now: float) -> None:
+        bucket, before = self._bucket, self._at
+        self._at = now
+        if not bucket.period:
+            self._left = min(bucket.size, self._left + (now - before) * bucket.refill)
+        elif now // bucket.period > before // bucket.period:
+            self._left = bucket.size
+
+
+def _taken(level: _Level | None, count: float, now: float) -> bool:
+    return level is None or not count or level.take(count, now)
 
 
 class Admission:
@@ -44,9 +55,13 @@ class Admission:
         self._clock = clock
         self._dice = dice
         now = clock.now()
-        buckets = {LIST: limits.list, LAUNCH: limits.launch, TERMINATE: limits.terminate}
-        self._calls = {what: _Level(bucket, now) for what, bucket in buckets.items() if bucket is not None}
-        self._instances = None if limits.instances is None else _Level(limits.instances, now)
+
+        def level(bucket: Bucket | None) -> _Level | None:
+            return None if bucket is None else _Level(bucket, now)
+
+        self._calls = {LIST: level(limits.list), LAUNCH: level(limits.launch), TERMINATE: level(limits.terminate)}
+        self._instances = {LAUNCH: level(limits.instances), TERMINATE: level(limits.terminated)}
+        self._writes = level(limits.writes)
         self._limited = limits != NO_LIMITS
         self._drained_until = -math.inf
         self._denied_until = -math.inf
@@ -56,23 +71,28 @@ class Admission:
     def stop(self) -> None:
         """Every trouble is over; only `quota` stays."""
         self._calls.clear()
-        self._instances = None
+        self._instances.clear()
+        self._writes = None
         self._limited = False
         self._drained_until = self._denied_until = -math.inf
         self._out_until.clear()
         self._fault_quota = (0, -math.inf)
 
     def admit(self, what: str, instances: int = 0) -> None:
-        """Let a call in. Raises ProviderError (THROTTLED) when there were too many."""
+        """Let a call about so many instances in. Raises ProviderError (THROTTLED) when there were too many."""
         if not self._limited and self._dice.calm:
             return
         now = self._clock.now()
         if now >= self._drained_until and self._dice.fires("throttled"):
             self._drained_until = now + self._dice.seconds("throttled")
-        level = self._calls.get(what)
-        if now < self._drained_until or (level is not None and not level.take(1, now)):
+        writes = {LIST: 0, LAUNCH: 1}.get(what, instances)
+        if (
+            now < self._drained_until
+            or not _taken(self._calls.get(what), 1, now)
+            or not _taken(self._writes, writes, now)
+        ):
             self._throttle(what, "Request limit exceeded.")
-        if instances and self._instances is not None and not self._instances.take(instances, now):
+        if not _taken(self._instances.get(what), instances, now):
             self._throttle(what, "Request limit exceeded: too many instances asked for.")
 
     def _throttle(self, what: str, text: str) -> None:

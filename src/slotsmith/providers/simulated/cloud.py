@@ -11,7 +11,10 @@ are honest; with faults, they answer what a real cloud does on a bad day. Whatev
 
 - a listing lacks a machine that was launched, or shows one that is gone, for less than `consistency_window`; a machine
   that was listed for long may be missing once, for less than the window;
-- a token launches once within `token_lifetime`, and once something was granted for it, no answer denies that;
+- a token launches once within `token_lifetime`, and once something was granted for it, no answer denies that; once it
+  was refused for want of capacity or quota, no request that was sent before is granted any more;
+- a request is carried out, or never will be, within `LONGEST_WAY` (of `wire`) and half of `token_lifetime` after it
+  was sent;
 - a machine is paid for from its launch (a pending request: from its fulfilment) until it is told to end, is stopped or
   is taken away.
 
@@ -22,6 +25,7 @@ What each fault is stands in `faults`; each tells `fault NAME` when it takes eff
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -101,10 +105,12 @@ class Cloud:
         self.on_agent: Callable[[Machine, bool], None] = _no_agent
         self.on_change: Callable[[], None] = lambda: None
         self.timers = Timers()
+        self.faulty_calls = faults.calls
         self.dice = Dice(faults, random, tell)
         self._tell = tell
         self._offerings: Mapping[str, Offering] = {offering.name: offering for offering in settings.offerings}
         self._grants: dict[str, _Grant] = {}
+        self._refused: dict[str, float] = {}
         self._admission = Admission(faults.limits, clock=clock, dice=self.dice)
         self._listing = Listing(
             settings.consistency_window,
@@ -158,22 +164,27 @@ class Cloud:
         if not self.dice.calm:
             if self.dice.strikes("list_error"):
                 raise ProviderError(ErrorKind.TRANSIENT, "An internal error has occurred.")
-            self._checked(LIST, 0)
+            self._checked(LIST)
             return self._distorted(self._listing.rows())
         self._admission.admit(LIST)
         return self._listing.rows()
+
+    def look(self) -> None:
+        """Let a caller find out whether it may list, as whoever begins does."""
+        self._checked(LIST)
+        self._fallibly(lambda: None)
 
     def listing_delivered(self, began: float) -> None:
         """The caller of `list_instances` has its answer; the call began at `began`."""
         self._listing.delivered(began)
 
-    def launch(self, request: LaunchRequest) -> LaunchResult:
-        """Launch, or answer what this token has launched."""
+    def launch(self, request: LaunchRequest, sent: float = math.inf) -> LaunchResult:
+        """Launch, or answer what this token has launched. `sent`: epoch seconds at which the request left."""
         try:
             self._admission.admit(LAUNCH, request.count)
             # As a real one does: who may not launch is not told what a token has launched.
             self._admission.permit(LAUNCH)
-            result = self._fallibly(lambda: self._launch(request))
+            result = self._fallibly(lambda: self._launch(request, sent))
         except ProviderError as error:
             self._tell("cloud refused", call=LAUNCH, token=request.token, kind=error.kind.value)
             raise
@@ -183,13 +194,13 @@ class Cloud:
     def terminate(self, ids: Sequence[str]) -> Mapping[str, ProviderError]:
         """Begin to end these machines; the answer has those that failed. Raises BatchError for a bad id."""
         try:
-            self._checked(TERMINATE, 0)
+            self._checked(TERMINATE, len(ids))
             return self._fallibly(lambda: self._terminate(ids))
         except ProviderError as error:
             self._tell("cloud refused", call=TERMINATE, kind=error.kind.value)
             raise
 
-    def _checked(self, what: str, instances: int) -> None:
+    def _checked(self, what: str, instances: int = 0) -> None:
         self._admission.admit(what, instances)
         self._admission.permit(what)
 
@@ -215,7 +226,7 @@ class Cloud:
             rows = tuple(sorted(rows, key=lambda _: dice.below("out_of_order", 1 << 30)))
         return rows
 
-    def _launch(self, request: LaunchRequest) -> LaunchResult:
+    def _launch(self, request: LaunchRequest, sent: float) -> LaunchResult:
         grant = self._known(request.token)
         if grant is not None:
             if (grant.request.offering, grant.request.count) != (request.offering, request.count):
@@ -226,9 +237,13 @@ class Cloud:
             raise ProviderError(ErrorKind.INVALID, f"The instance type {request.offering.name} does not exist.")
         if request.count <= 0:
             return LaunchResult(())
+        # Its caller was told since that there is nothing to be had for this token, and that is final.
+        if sent < self._refused.get(request.token, -math.inf):
+            raise ProviderError(ErrorKind.CAPACITY, "A later request was refused.")
         self._lives.shift_clock()
         granted, error = self._admission.grant(offering, request.count, self.alive)
         if error is not None and not granted:
+            self._refused[request.token] = sent
             raise error
         machines = self._create(request.token, offering, granted)
         result = LaunchResult(tuple(machine.id for machine in machines), error)

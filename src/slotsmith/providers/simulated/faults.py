@@ -2,7 +2,8 @@
 
 Every fault is a `Chance`: how often it strikes when the matter comes up (a call, a launch, a machine's start), and how
 long it takes or lasts. What the cloud has promised holds under all of them: no listing lags behind by more than
-`consistency_window`, a token launches once within `token_lifetime`, and what was granted is never denied later.
+`consistency_window`, a token launches once within `token_lifetime`, what was granted is never denied later, and what
+was refused for want of capacity or quota is not granted later to a request that was sent before.
 """
 
 from __future__ import annotations
@@ -52,34 +53,64 @@ OFF: Final = Chance()
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A token bucket: it holds `size` calls (or instances) and gets `refill` more each second."""
+    """A token bucket: it holds `size` calls (or instances) and gets `refill` more each second.
+
+    With `period` it is filled up at the start of each period of so many seconds instead, and not in between.
+    """
 
     size: float
-    refill: float
+    refill: float = 0.0
+    period: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How often a cloud lets itself be called; None = as often as one likes. `instances`: launched, in all calls."""
+    """How often a cloud lets itself be called; None = as often as one likes.
+
+    `list`, `launch` and `terminate` count calls. `instances` counts those launched in all calls, `terminated` those
+    terminated. `writes` counts launch calls and terminated instances together.
+    """
 
     list: Bucket | None = None
     launch: Bucket | None = None
     instances: Bucket | None = None
     terminate: Bucket | None = None
+    terminated: Bucket | None = None
+    writes: Bucket | None = None
 
 
 NO_LIMITS: Final = Limits()
-# https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html: per account and region.
-EC2_LIMITS: Final = Limits(Bucket(100, 20), Bucket(5, 2), Bucket(1000, 2), Bucket(100, 5))
-# https://cloud.google.com/compute/api-quota: 1,500 calls a minute per project and region, of each kind.
-GCE_LIMITS: Final = Limits(Bucket(1500, 25), Bucket(1500, 25), None, Bucket(1500, 25))
+
+EC2_LIMITS: Final = Limits(
+    list=Bucket(100, 20),
+    launch=Bucket(5, 2),
+    instances=Bucket(1000, 2),
+    terminate=Bucket(100, 5),
+    terminated=Bucket(1000, 20),
+)
+"""Per account and region: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html.
+
+Its tables give, as maximum and refill: non-mutating actions that filter 100 and 20 (without filter and pages, 50 and
+10), RunInstances 5 and 2, TerminateInstances 100 and 5; by instances, RunInstances 1000 and 2, TerminateInstances 1000
+and 20.
+"""
+
+GCE_LIMITS: Final = Limits(list=Bucket(1500, period=60), writes=Bucket(1500, period=60))
+"""Per project and region: https://docs.cloud.google.com/compute/docs/api-rate-limits.
+
+A quota is counted by the minute and is whole again when the next minute starts, not before. Lists have one of their
+own; inserts and deletes share another. The page tells how they are counted, and no longer how large they are: 1,500
+is what it gave for each before, and what https://docs.cloud.google.com/network-connectivity/docs/router/quotas still
+gives for lists. One bulk insert launches any number; a delete ends one instance.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class CloudFaults:
     """All faults of a simulated cloud, each off unless it is given; `FAULTS` says what each is.
 
-    `limits` throttle without any chance.
+    `limits` throttle without any chance. `calls`: the only ones (`list`, `launch`, `terminate`) that are lost, late or
+    hang; empty = any.
     """
 
     # A machine's start and its agent
@@ -110,6 +141,7 @@ class CloudFaults:
     denied: Chance = OFF
     internal_error: Chance = OFF
     throttled: Chance = OFF
+    arrives_late: Chance = OFF
     lost_answer: Chance = OFF
     late_answer: Chance = OFF
     hang: Chance = OFF
@@ -134,6 +166,7 @@ class CloudFaults:
     clock_jump: Chance = OFF
 
     limits: Limits = NO_LIMITS
+    calls: tuple[str, ...] = ()
 
     def chances(self) -> dict[str, Chance]:
         """Every fault by its name."""
@@ -168,6 +201,7 @@ FAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "denied": "Calls are denied for a while; what was granted before is still answered.",
         "internal_error": "The cloud fails inside a call, before it has done something or after.",
         "throttled": "Others of the same account have used up the calls for a while.",
+        "arrives_late": "A request is carried out long after it was sent, whether its caller still waits or not.",
         "lost_answer": "A call is carried out, and its answer is lost.",
         "late_answer": "A call is carried out, and its answer comes late, maybe after the deadline.",
         "hang": "A call is never answered; whether it was carried out, nobody says.",
@@ -212,6 +246,7 @@ LIGHT: Final = CloudFaults(
     denied=Chance(0.001, 30, 600),
     internal_error=Chance(0.01),
     throttled=Chance(0.01, 1, 30),
+    arrives_late=Chance(0.01, 5, 100),
     lost_answer=Chance(0.01),
     late_answer=Chance(0.01, 1, 300),
     hang=Chance(0.002),

@@ -33,7 +33,7 @@ class SimulatedProvider:
         self._listed: Sequence[Instance] = ()
 
     async def setup(self) -> None:
-        """Nothing can be wrong."""
+        await Wire(self._cloud, LIST, self._cloud.look).call()
 
     def offerings(self) -> Sequence[Offering]:
         return self._offerings
@@ -50,7 +50,8 @@ class SimulatedProvider:
         return self._listed
 
     async def launch(self, request: LaunchRequest) -> LaunchResult:
-        return await Wire(self._cloud, LAUNCH, lambda: self._cloud.launch(request)).call()
+        sent = self._clock.now()
+        return await Wire(self._cloud, LAUNCH, lambda: self._cloud.launch(request, sent)).call()
 
     async def terminate(self, instance_ids: Sequence[str]) -> Mapping[str, ProviderError]:
         ids = list(dict.fromkeys(instance_ids))

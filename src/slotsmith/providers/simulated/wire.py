@@ -1,7 +1,8 @@
 """Carries requests to the cloud and answers back, not always.
 
 A request that was sent is carried out at the cloud whatever becomes of the caller, who may have been cancelled or have
-died meanwhile. Requests arrive in the order in which they were sent.
+died meanwhile. Requests arrive in the order in which they were sent, unless one of them takes a long way
+(`arrives_late`): whoever has given up waiting for it may have asked again by then.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
@@ -17,14 +18,27 @@ from slotsmith.providers.simulated.cloud import Cloud
 
 T = TypeVar("T")
 
+LONGEST_WAY: Final = 110.0
+"""Seconds after which a request that was sent has been carried out, or never will be.
+
+Shorter than anybody waits for the answer to a launch, which is what a caller who gives up can count on.
+"""
+_MARGIN: Final = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class _Fate:
-    """What becomes of one call: `arrives`: the request; `answered`: in the end; `lost`: told as a lost connection."""
+    """What becomes of one call.
+
+    `arrives`: the request does, `way` seconds later than it should; `answered`: in the end, `late_by` seconds later
+    than it should; `lost`: told as a lost connection; `cut`: told so at once, while the request is still on its way.
+    """
 
     arrives: bool = True
     answered: bool = True
     lost: bool = False
+    cut: bool = False
+    way: float = 0.0
     late_by: float = 0.0
 
 
@@ -54,16 +68,26 @@ class Wire(Generic[T]):
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if not fate.arrives:
             cloud.dice.struck("hang", call=self._what, arrived=0)
-        elif self._half:
-            cloud.timers.later(self._half, self._arrive, fate, answer)
+        elif fate.way or self._half:
+            cloud.timers.later(self._half + fate.way, self._arrive, fate, answer)
         else:
             self._arrive(fate, answer)
+        if fate.way:
+            cloud.dice.struck("arrives_late", call=self._what, seconds=fate.way, cut=int(fate.cut))
+        if fate.cut:
+            cloud.timers.later(self._half, _answer, answer, _connection_lost())
         return await answer
 
     def _draw(self) -> _Fate:
-        dice = self._cloud.dice
+        dice, only = self._cloud.dice, self._cloud.faulty_calls
+        if only and self._what not in only:
+            return _AS_IT_SHOULD
         if dice.fires("hang"):
             return _Fate(arrives=bool(dice.below("hang", 2)), answered=False)
+        if dice.fires("arrives_late"):
+            longest = min(LONGEST_WAY, self._cloud.settings.token_lifetime / 2) - self._half - _MARGIN
+            # Half of the callers are told at once that the connection is gone, and may ask again before it arrives.
+            return _Fate(way=dice.seconds("arrives_late", max(0.0, longest)), cut=bool(dice.below("arrives_late", 2)))
         if dice.fires("lost_answer"):
             return _Fate(lost=True)
         if dice.fires("late_answer"):
@@ -83,7 +107,7 @@ class Wire(Generic[T]):
             return
         if fate.lost:
             dice.struck("lost_answer", call=self._what)
-            result = ProviderError(ErrorKind.TRANSIENT, "the connection was lost")
+            result = _connection_lost()
         if fate.late_by:
             dice.struck("late_answer", call=self._what, seconds=fate.late_by)
             timers.ends(self._half + fate.late_by, _answer, answer, result)
@@ -91,6 +115,10 @@ class Wire(Generic[T]):
             timers.later(self._half, _answer, answer, result)
         else:
             _answer(answer, result)
+
+
+def _connection_lost() -> ProviderError:
+    return ProviderError(ErrorKind.TRANSIENT, "the connection was lost")
 
 
 def _answer(future: asyncio.Future[T], result: T | ProviderError) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 from slotsmith.store.errors import Unusable
 
 VERSION_TABLE = "slotsmith_version"
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """From the oldest to the newest. Kept here too, so that a store that is up to date is opened without Alembic."""
 
 # Alembic keeps the migration under way in a global of the process.
@@ -38,8 +38,8 @@ def lacks_migrations(connection: Connection) -> bool:
     return version != REVISIONS[-1]
 
 
-def migrate(connection: Connection) -> None:
-    """Bring a database to the newest revision, within the transaction of `connection`."""
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Bring a database to that revision (the newest one), within the transaction of `connection`."""
     from alembic import command
     from alembic.config import Config
 
@@ -47,4 +47,4 @@ def migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
     with _one_at_a_time:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

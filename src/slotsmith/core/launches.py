@@ -1,0 +1,96 @@
+"""How many instances to launch, what the limits leave unmet, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import numpy as np
+
+from slotsmith.core.backoff import BRAKE_AFTER
+from slotsmith.core.conditions import Conditions, coming_count
+from slotsmith.core.demand import Demand, unmet_beyond
+from slotsmith.core.view import View
+from slotsmith.model.decision import Launch, Termination, Unmet
+from slotsmith.model.instance import InstanceState
+from slotsmith.model.policy import Policy
+
+_AT_WORK: Final = (InstanceState.STARTING, InstanceState.RUNNING)
+
+
+def choose_launches(
+    view: View,
+    found: Conditions,
+    terminations: tuple[Termination, ...],
+    wanted: Demand,
+    policy: Policy,
+    now: float,
+) -> tuple[tuple[Launch, ...], tuple[Unmet, ...], int]:
+    """What to launch, what the limits leave unmet, and how many the demand asked for before limits."""
+    leaving = view.fleet.mask(termination.id for termination in terminations)
+    staying = int(np.count_nonzero(found.working & ~leaving)) + view.in_flight_count
+    for_tasks = wanted.new_instances
+    if view.info.desired_new is not None:
+        coming = int(np.count_nonzero(found.recently_launched & ~leaving)) + view.in_flight_count
+        for_tasks = max(0, view.info.desired_new - coming)
+    for_minimum = policy.min_instances - staying
+    needed = max(for_tasks, for_minimum)
+    if needed <= 0:
+        return (), (), 0
+    allowed, reason = _allowed(view, found, policy, now)
+    if view.blind and allowed > for_minimum:
+        # Otherwise a scheduler that has died would be launched for as long as its agents give up and end.
+        allowed, reason = max(0, for_minimum), "the scheduler cannot be heard, and what it last asked for may be over"
+    # Under a limit the tasks may ask for fewer than the limit: a gang is begun whole or not at all.
+    for_tasks_now = wanted.within(allowed).new_instances if view.info.tasks else min(for_tasks, allowed)
+    if view.join_failures.failures >= BRAKE_AFTER:
+        # Whether instances join at all is to be found out, also for a gang that needs several of them.
+        for_tasks_now = min(for_tasks, allowed)
+    count = min(allowed, max(for_tasks_now, for_minimum))
+    unmet: tuple[Unmet, ...] = ()
+    if count < needed:
+        unmet = unmet_beyond(wanted, count, reason) or (Unmet(needed - count, reason),)
+    if count <= 0:
+        return (), unmet, needed
+    for_tasks_why = f"pending tasks need {for_tasks} more instance{'s' if for_tasks != 1 else ''}"
+    why = for_tasks_why if count > for_minimum else f"the minimum is {policy.min_instances}"
+    return (Launch(view.offering, count, why),), unmet, needed
+
+
+def _allowed(view: View, found: Conditions, policy: Policy, now: float) -> tuple[int, str]:
+    """How many instances may be launched now, and the reason when there are not more.
+
+    All that is listed fills the pool until it is known to be gone, whatever its state and whoever it belongs to.
+    """
+    room = policy.max_instances - len(view.fleet) - view.in_flight_count
+    limits = [(max(0, room), _full(view, policy))]
+    failures = view.launch_failures
+    if now < failures.next_attempt_at:
+        limits.append((0, f"the last launch failed, the next is tried after a pause: {failures.message}"))
+    given_up = view.fleet.ids(found.never_joined)
+    if view.join_failures.failures + len(given_up) >= BRAKE_AFTER:
+        limits.append(_braked(view, found, given_up, now))
+    return min(limits, key=lambda limit: limit[0])
+
+
+def _full(view: View, policy: Policy) -> str:
+    text = f"the pool is at its maximum of {_instances(policy.max_instances)}"
+    others = Counter(instance.state for instance in view.fleet.instances if instance.state not in _AT_WORK)
+    notes = [f"{count} {state}" for state, count in sorted(others.items())]
+    notes += [f"{len(view.strays)} not known to be ours"] if view.strays else []
+    return f"{text} ({', '.join(notes)} among them)" if notes else text
+
+
+def _instances(count: int) -> str:
+    return f"{count} instance{'s' if count != 1 else ''}"
+
+
+def _braked(view: View, found: Conditions, given_up: list[str], now: float) -> tuple[int, str]:
+    """After several instances in a row that never joined, one at a time is tried, each after a longer pause."""
+    failures = view.join_failures
+    in_a_row, last = failures.failures + len(given_up), given_up[-1] if given_up else failures.last_id
+    text = f"{in_a_row} instances in a row ended without joining (the last was {last})"
+    # The pause that follows from those given up in this pass begins with this pass.
+    if given_up or now < failures.retry_at:
+        return 0, f"{text}; one more is tried after a pause"
+    return max(0, 1 - coming_count(view, found)), f"{text}; one is being tried"

@@ -1,0 +1,77 @@
+"""Which instances to terminate, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from slotsmith.core.conditions import Conditions, coming_count, in_order, newest_first
+from slotsmith.core.demand import Demand
+from slotsmith.core.fleet import Fleet
+from slotsmith.core.view import View
+from slotsmith.model.decision import Reason, Termination
+from slotsmith.model.policy import Policy
+
+
+def choose_terminations(view: View, found: Conditions, wanted: Demand, policy: Policy) -> tuple[Termination, ...]:
+    """Rules in order; what an earlier rule has chosen keeps its reason and no longer counts for a later one."""
+    fleet = view.fleet
+    chosen: dict[str, Reason] = {}
+
+    def choose(ids: Iterable[str], reason: Reason, spare: float = math.inf) -> None:
+        for instance_id in ids:
+            if spare <= 0:
+                return
+            if instance_id not in chosen:
+                chosen[instance_id] = reason
+                spare -= 1
+
+    # One whose agent is there was kept: its listing lags, or the view does, and asking at once tells nothing new.
+    stopped = (i for i in in_order(fleet, found.stopped, fleet.launched_at) if i not in view.kept)
+    choose(stopped, Reason.STOPPED)
+    choose(in_order(fleet, found.long_disconnected, found.disconnected_since), Reason.LONG_DISCONNECTED)
+    choose(in_order(fleet, found.never_joined, fleet.launched_at), Reason.NEVER_JOINED)
+
+    working = int(np.count_nonzero(found.working))
+    if found.long_idle.any() and working > policy.min_instances:
+        held = wanted.used | view.kept
+        unneeded = (i for i in in_order(fleet, found.long_idle, fleet.idle_since) if i not in held)
+        choose(unneeded, Reason.LONG_IDLE, working - policy.min_instances)
+
+    over = int(np.count_nonzero(found.counted)) - policy.max_instances
+    over -= sum(reason is not Reason.STOPPED for reason in chosen.values())
+    if over > 0:
+        choose((i for i in _over_maximum_order(fleet, found) if i not in view.kept), Reason.OVER_MAXIMUM, over)
+
+    surplus = _surplus_requests(view, found, wanted, policy, chosen)
+    choose(surplus, Reason.NOT_NEEDED)
+    return tuple(Termination(instance_id, reason) for instance_id, reason in chosen.items())
+
+
+def _over_maximum_order(fleet: Fleet, found: Conditions) -> Iterable[str]:
+    """Who goes first when the pool is over its maximum: those whose going costs least."""
+    yield from in_order(fleet, found.pending, fleet.launched_at)
+    yield from in_order(fleet, found.idle, fleet.idle_since)
+    yield from in_order(fleet, found.disconnected, found.disconnected_since)
+    yield from newest_first(fleet, found.recently_launched)
+    yield from newest_first(fleet, found.counted)
+
+
+def _surplus_requests(
+    view: View, found: Conditions, wanted: Demand, policy: Policy, chosen: dict[str, Reason]
+) -> list[str]:
+    """Pending requests that neither demand nor the minimum needs any more, newest first."""
+    pending = [i for i in newest_first(view.fleet, found.pending) if i not in chosen and i not in view.kept]
+    if not pending or view.blind:
+        return []  # whether tasks wait for them is not known
+    if view.info.desired_new is not None:
+        coming = coming_count(view, found) - sum(i in chosen for i in view.fleet.ids(found.recently_launched))
+        unneeded = min(len(pending), max(0, coming - view.info.desired_new))
+        pending = pending[:unneeded]
+    else:
+        pending = [i for i in pending if i not in wanted.used]
+    gone = sum(1 for i in view.fleet.ids(found.working) if i in chosen)
+    above_minimum = int(np.count_nonzero(found.working)) + view.in_flight_count - gone - policy.min_instances
+    return pending[: max(0, above_minimum)]

@@ -1,0 +1,58 @@
+"""The statistics of a pool: for how long each of its instances is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from slotsmith.model.instance import Instance, InstanceState
+from slotsmith.model.record import StatisticsSpan
+
+# Clouds bill the way up, and not the way down.
+_UNPAID: Final = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.TERMINATING)
+_PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
+
+
+class PaidTime:
+    """One span for each stretch in which an instance is paid for. Times are epoch seconds."""
+
+    def __init__(self, pool: str, write: Callable[[StatisticsSpan], None]) -> None:
+        self._pool = pool
+        self._write = write
+        self._open: dict[str, StatisticsSpan] = {}
+        self._ended: dict[str, float] = {}
+
+    def resume(self, spans: Iterable[StatisticsSpan]) -> None:
+        """Take over the spans that an earlier run left open."""
+        self._open = {span.instance_id: span for span in spans}
+
+    def follow(self, instance: Instance, launched_at: float, now: float) -> None:
+        """The instance is listed in its state: what is up is paid for from its launch on, what goes down until now."""
+        if instance.state in _PAID:
+            self._begin(instance, launched_at)
+        elif instance.state in _UNPAID:
+            self.end(instance.id, now)
+
+    def _begin(self, instance: Instance, start: float) -> None:
+        if instance.id not in self._open:
+            slots = instance.capacity.slots if instance.capacity else 0
+            # A launch time that the cloud tells may lie before the last end.
+            start = max(start, self._ended.get(instance.id, start))
+            self._open[instance.id] = StatisticsSpan(self._pool, instance.id, slots, start)
+            self._write(self._open[instance.id])
+
+    def end(self, instance_id: str, at: float) -> None:
+        """The instance is no longer paid for; nothing happens when it was not."""
+        span = self._open.pop(instance_id, None)
+        if span is not None:
+            self._ended[instance_id] = max(at, span.start)
+            self._write(StatisticsSpan(span.pool, instance_id, span.slots, span.start, self._ended[instance_id]))
+
+    def forget(self, instance_id: str) -> None:
+        """The instance is gone and does not come back."""
+        self._ended.pop(instance_id, None)
+
+    def end_unknown(self, known: Iterable[str], heartbeat: float) -> None:
+        """At start: a span of what is neither on record nor listed ends when the program was last known to live."""
+        for instance_id in sorted(self._open.keys() - set(known)):
+            self.end(instance_id, heartbeat)
