@@ -98,7 +98,7 @@ class Books:
         for row in rows:
             self._row_changed(before, row, now)
         if agents is not None:
-            self._follow_joins(before, rows, gone, now)
+            self._follow_joins(before, rows, [instance for instance in gone if instance.id not in strays], now)
         for instance in gone:
             if instance.id not in strays:
                 self._gone(before, instance, now)
@@ -108,8 +108,10 @@ class Books:
     def hear(self, agents: Sequence[Agent], now: float) -> None:
         """Take in a view of the agents before there is a listing: their clocks must not miss what they do meanwhile."""
         before, self.fleet = self.fleet, observe(self.fleet, self.fleet.instances, agents, now)
+        rows = changed_rows(before, self.fleet)
         self._absences.heard(before, self.fleet, now)
-        self._save(self.fleet.instances[row].id for row in changed_rows(before, self.fleet))
+        self._follow_joins(before, rows, [], now)
+        self._save(self.fleet.instances[row].id for row in rows)
 
     def _settle_ownership(self, listing: Sequence[Instance]) -> None:
         """Everything listed is ours once the pool has begun with nothing unknown listed, or was told so."""

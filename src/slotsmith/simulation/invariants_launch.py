@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -30,10 +31,18 @@ _SHORTEST: Final[Mapping[ErrorKind, tuple[float, float]]] = MappingProxyType(
 )
 """Seconds that must pass after a first refusal, doubling with each, and the most that is asked for."""
 _SHORTEST_RETRY: Final = 0.5
-_BRAKE_AFTER: Final = 3
-_BRAKE_PAUSE: Final = 30.0
 
 _COMING: Final = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, InstanceState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusals:
+    """Refusals in a row of one offering: how many, the last one's kind and time, and until when it is left alone."""
+
+    count: int
+    kind: ErrorKind
+    at: float
+    until: float
 
 
 class LaunchChecks:
@@ -44,9 +53,7 @@ class LaunchChecks:
         self._limits: dict[str, int] = {}
         self._answers: dict[str, int] = {}
         self._called_at: dict[str, float] = {}
-        self._refusals: dict[str, tuple[int, ErrorKind, float]] = {}
-        self._unjoined: set[str] = set()
-        self._unjoined_at = 0.0
+        self._refusals: dict[str, _Refusals] = {}
 
     def on_start(self) -> None:
         """What is not on record, a new generation does not know. A higher maximum holds for what is open, too."""
@@ -59,7 +66,6 @@ class LaunchChecks:
 
     def on_commit(self, changes: Changes) -> None:
         """New intents, and answers."""
-        self._follow_joins(changes)
         known = self._watch.ledger.intents
         states = {intent.token: intent for intent in changes.intents}
         for intent in changes.intents:
@@ -67,7 +73,6 @@ class LaunchChecks:
                 self._limits[intent.token] = self._watch.policy.max_instances
                 self._check_room(intent, states)
                 self._check_pause(intent)
-                self._check_brake(intent)
             elif intent.state is IntentState.GRANTED:
                 self._check_grant(intent)
 
@@ -97,37 +102,18 @@ class LaunchChecks:
         if failures is not None and intent.created_at < failures.next_attempt_at:
             early = failures.next_attempt_at - intent.created_at
             self._watch.violated("back-off", f"{offering} is tried {early:.1f} s before the time on record")
-        count, kind, at = self._refusals.get(offering, (0, ErrorKind.TRANSIENT, 0.0))
-        if not count:
-            return
-        first, most = _SHORTEST[kind]
-        pause = min(most, first * 2.0 ** (count - 1))
-        if intent.created_at < at + pause - 0.001:
+        refused = self._refusals.get(offering)
+        # One that was decided before the refusal came may go on record after it.
+        if refused is not None and refused.at < intent.created_at < refused.until - 0.001:
+            after = intent.created_at - refused.at
             self._watch.violated(
-                "back-off", f"{offering} is tried {intent.created_at - at:.1f} s after refusal {count} ({kind.value})"
-            )
-
-    def _check_brake(self, intent: LaunchIntent) -> None:
-        if len(self._unjoined) < _BRAKE_AFTER:
-            return
-        if intent.count > 1 or intent.created_at < self._unjoined_at + _BRAKE_PAUSE:
-            self._watch.violated(
-                "brake", f"{intent.count} launched after {len(self._unjoined)} in a row ended without joining"
+                "back-off", f"{offering} is tried {after:.1f} s after refusal {refused.count} ({refused.kind.value})"
             )
 
     def _check_grant(self, intent: LaunchIntent) -> None:
         told = self._answers.get(intent.token)
         if told is not None and intent.granted != told:
             self._watch.violated("I3", f"{told} were granted for {intent.token}, on record are {intent.granted}")
-
-    def _follow_joins(self, changes: Changes) -> None:
-        """Instances in a row that ended by themselves without joining; any that joins ends the row."""
-        for record in changes.instances:
-            if record.joined_at is None and record.gone_at is not None and record.termination is None:
-                self._unjoined.add(record.instance.id)
-                self._unjoined_at = record.gone_at
-        if any(record.joined_at is not None and record.gone_at is None for record in changes.instances):
-            self._unjoined.clear()
 
     # The calls
 
@@ -149,13 +135,23 @@ class LaunchChecks:
     def on_launch_answer(self, request: LaunchRequest, result: LaunchResult) -> None:
         """A definite answer."""
         self._answers[request.token] = len(result.instance_ids)
-        self._refusals.pop(request.offering.name, None)
+        last = self._refusals.pop(request.offering.name, None)
+        if result.shortfall is not None:
+            # What could not be had now is not asked for again at once, however much could.
+            self._refused(request, result.shortfall, 0 if last is None else last.count, pauses=1)
 
     def on_launch_error(self, request: LaunchRequest, error: Exception) -> None:
         """A refusal, or no answer."""
-        if isinstance(error, ProviderError) and error.kind in _SHORTEST:
-            count = self._refusals.get(request.offering.name, (0,))[0]
-            self._refusals[request.offering.name] = (count + 1, error.kind, self._watch.now)
+        if isinstance(error, ProviderError):
+            last = self._refusals.get(request.offering.name)
+            count = 1 if last is None else last.count + 1
+            self._refused(request, error, count, pauses=count)
+
+    def _refused(self, request: LaunchRequest, error: ProviderError, count: int, *, pauses: int) -> None:
+        if error.kind in _SHORTEST:
+            first, most = _SHORTEST[error.kind]
+            until = self._watch.now + min(most, first * 2.0 ** (pauses - 1))
+            self._refusals[request.offering.name] = _Refusals(count, error.kind, self._watch.now, until)
 
     def on_event(self, what: str, fields: dict[str, Field]) -> None:
         """Machines come to be."""
@@ -197,7 +193,8 @@ class DemandedChecks:
             return  # what cannot be read may count or not
         known = self._watch.ledger.intents
         before = {i.token: i for i in changes.intents if i.token in known}
-        coming, there = self._supply(told, policy, decision, before)
+        ending = {record.instance.id for record in changes.instances if record.termination is not None}
+        coming, there = self._supply(told, policy, ending | {each.id for each in decision.terminations}, before)
         count = decision.launch_count
         for_minimum = policy.min_instances - coming - there
         if count <= for_minimum:
@@ -228,12 +225,11 @@ class DemandedChecks:
         self,
         told: Mapping[str, InstanceState],
         policy: Policy,
-        decision: Decision,
+        leaving: set[str],
         before: Mapping[str, LaunchIntent],
     ) -> tuple[int, int]:
         """How many instances are coming and how many are there, of those that the program can count on."""
         watch, coming, there = self._watch, 0, 0
-        leaving = {termination.id for termination in decision.terminations}
         for machine in watch.alive.values():
             record = watch.ledger.records.get(machine.id)
             if machine.id in leaving or (record is not None and record.termination is not None):
@@ -245,7 +241,7 @@ class DemandedChecks:
                 # What is not known to be ours fills the pool, and counts for nothing else.
                 there += intent is not None or record is not None
             elif machine.agent_name not in watch.first_heard and intent is not None:
-                coming += decision.at < intent.created_at + policy.max_agent_starting_period
+                coming += watch.now < intent.created_at + policy.max_agent_starting_period
         live = {**watch.ledger.live, **before}.values()
         asked = [i for i in live if i.state is IntentState.OPEN and not watch.cloud.creations.get(i.token)]
         return coming + sum(i.count for i in asked), there

@@ -29,6 +29,7 @@ from slotsmith.simulation.invariants_decisions import AlikeChecks, PromptChecks,
 from slotsmith.simulation.invariants_fleet import KeepingChecks, MemoryChecks, MercyChecks, PatienceChecks
 from slotsmith.simulation.invariants_launch import DemandedChecks, LaunchChecks
 from slotsmith.simulation.invariants_overdue import OverdueChecks
+from slotsmith.simulation.invariants_serving import AskedChecks, BrakeChecks, LaunchErrorChecks, ServedChecks
 from slotsmith.simulation.liveness import Liveness
 from slotsmith.simulation.ports import ProviderPort, PushedSchedulerPort, SchedulerPort
 from slotsmith.simulation.scenario import Delivery, Scenario
@@ -87,13 +88,17 @@ class Site:
         """Check the promises."""
         watch = self.watch
         keeping = KeepingChecks(watch, written_within=self.written_within, sign_of_life=_FULL.sign_of_life)
-        checks: list[object] = [LaunchChecks(watch), keeping, MercyChecks(watch), MemoryChecks(watch)]
-        checks += [SecretChecks(watch)] if self._scenario.summaries else []
+        checks: list[object] = [LaunchChecks(watch), BrakeChecks(watch), LaunchErrorChecks(watch)]
+        checks += [keeping, MercyChecks(watch), MemoryChecks(watch)]
+        if self._scenario.summaries:
+            # With lean bookkeeping an answer may be told long before it is on record.
+            checks += [AskedChecks(watch), SecretChecks(watch)]
         again = _DECIDED_AGAIN if self._scenario.summaries else _DECIDED_AGAIN_IN_A_TRACE
         if self._rules.name == "slotsmith":
             checks += [
                 DemandedChecks(watch),
                 PatienceChecks(watch),
+                ServedChecks(watch),
                 ChoiceChecks(watch),
                 AlikeChecks(watch, self._rules.decide, random, every=again),
                 ReasonChecks(watch, self._scenario.provider.offerings[0].capacity),

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from slotsmith.clock import Clock, Random
 from slotsmith.simulation.events import FAULT, EventLog
 from slotsmith.simulation.generation import Generation
-from slotsmith.simulation.watch import Watch
+from slotsmith.simulation.watch import SOON, Watch
 from slotsmith.store.base import Changes, PoolBooks, Store, StoreError
 from slotsmith.store.schema import metadata
 from slotsmith.store.sql import SqlStore, open_store
@@ -81,9 +81,8 @@ class Disk:
         faults = self._faults
         if faults.late and self._random.random() < faults.late:
             # Most hangs are longer than anybody waits for an answer; some are just long.
-            seconds = round(self._random.uniform(5.0, faults.longest_hang), 3)
-            self._fault("store_late", seconds)
-            return seconds
+            self._log.tell(FAULT + "store_late")
+            return round(self._random.uniform(5.0, faults.longest_hang), 3)
         return round(self._random.uniform(0.0, self._latency), 3) if self._latency else 0.0
 
     def fail(self, *, writing: bool) -> None:
@@ -96,11 +95,15 @@ class Disk:
             self._fault("store_full")
             raise StoreError("sqlite:// has no room: its disk is full; free some space, then try again")
 
-    def _fault(self, name: str, seconds: float = 0.0) -> None:
+    def hangs(self, seconds: float) -> None:
+        """Nothing is answered for so long."""
         self.troubled_at = max(self.troubled_at, self._log.elapsed + seconds)
-        self._log.tell(FAULT + name)
         for watch in self.watches.values():
             watch.store_troubled(seconds)
+
+    def _fault(self, name: str) -> None:
+        self._log.tell(FAULT + name)
+        self.hangs(0.0)
 
 
 class SimulatedRunner:
@@ -122,6 +125,9 @@ class SimulatedRunner:
         answer: asyncio.Future[T] = loop.create_future()
         self._free_at = max(self._free_at, loop.time()) + delay
         self._waiting += 1
+        if (lasts := self._free_at - loop.time()) >= SOON:
+            # One that hangs keeps all that come after it.
+            self._disk.hangs(lasts)
         loop.call_at(self._free_at, self._serve, call, answer)
         try:
             done, _ = await asyncio.wait([answer], timeout=DEADLINE)
