@@ -51,17 +51,34 @@ class Pending:
         self._spans[_span_key(span)] = span
 
     def take(self, now: float) -> Changes:
-        """All of it as one value, to be told of by `written` or `put_back`; nothing is pending afterwards."""
+        """All of it as one value, to be told of by `written` or `put_back`; nothing is pending afterwards.
+
+        What a write under way holds is written once more (but for the history): that one may fail when this one has
+        worked, and a launch that was given up must not be on record as open beside the next one.
+        """
+        intents: dict[str, LaunchIntent] = {}
+        instances: dict[str, InstanceRecord] = {}
+        spans: dict[tuple[str, float], StatisticsSpan] = {}
+        launch_failures: dict[str, LaunchFailures] = {}
+        join_failures, owns = self.join_failures, self.owns
+        for earlier in self._taken:
+            intents |= {intent.token: intent for intent in earlier.intents}
+            instances |= {record.instance.id: record for record in earlier.instances}
+            spans |= {_span_key(span): span for span in earlier.spans}
+            launch_failures |= earlier.launch_failures
+        for earlier in reversed(self._taken):
+            join_failures = earlier.join_failures if join_failures is None else join_failures
+            owns = earlier.owns if owns is None else owns
         changes = Changes(
             self._pool,
             now,
-            intents=tuple(self._intents.values()),
-            instances=tuple(self._instances.values()),
+            intents=tuple((intents | self._intents).values()),
+            instances=tuple((instances | self._instances).values()),
             moves=tuple(self._moves),
-            launch_failures=self._launch_failures,
-            join_failures=self.join_failures,
-            spans=tuple(self._spans.values()),
-            owns=self.owns,
+            launch_failures=launch_failures | self._launch_failures,
+            join_failures=join_failures,
+            spans=tuple((spans | self._spans).values()),
+            owns=owns,
         )
         self._clear()
         self._taken.append(changes)

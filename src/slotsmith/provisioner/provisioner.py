@@ -362,7 +362,9 @@ class Provisioner:
                 await pool.recorder.flush()
                 await pool.summarize()
             except StoreError as error:
+                # Nobody else may have a reason to write soon.
                 pool.recorder.failed(error)
+                continue
             # There is no pass before the first listing, and what keeps it away is worth telling.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._bookkeeping.sign_of_life):

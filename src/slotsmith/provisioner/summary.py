@@ -9,13 +9,16 @@ from typing import Any, Final
 
 import numpy as np
 
+from slotsmith.core.backoff import launch_error as launch_error_of
 from slotsmith.core.conditions import Conditions, conditions
 from slotsmith.core.fleet import BUSY_AGENT, IDLE_AGENT
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision
+from slotsmith.model.launch_error import NO_LAUNCH_FAILURES, JoinFailures, LaunchFailures
 from slotsmith.model.policy import Policy
 from slotsmith.model.record import TerminationRecord
 from slotsmith.provisioner.observer import Observer
+from slotsmith.store.base import PoolBooks
 
 MOST_INSTANCES: Final = 1000
 """A summary names at most this many instances; the counts are always of all."""
@@ -52,7 +55,7 @@ def summarize(
             for unmet in decision.unmet
         ],
         "launch_error": launch_error,
-        "next_attempt_at": _next_attempt(view, now),
+        "next_attempt_at": _next_attempt(view.launch_failures, view.join_failures, now),
         "join_failures": view.join_failures.failures,
         "scheduler": _observer(views),
         "provider": _observer(listings),
@@ -61,9 +64,12 @@ def summarize(
     }
 
 
-def summarize_unready(last: Mapping[str, Any] | None, policy: Policy, trouble: str, now: float) -> dict[str, Any]:
+def summarize_unready(
+    last: Mapping[str, Any] | None, books: PoolBooks, policy: Policy, trouble: str, now: float
+) -> dict[str, Any]:
     """A pool whose provider is not ready: its instances are those of the `last` summary, its offering may be None."""
     last = last or {}
+    failures = books.launch_failures.get((last.get("offering") or {}).get("name", ""), NO_LAUNCH_FAILURES)
     kept = {key: last[key] for key in ("instances", "instances_omitted", "counts", "strays", "offering") if key in last}
     never = {"ok": False, "error": None, "at": None}
     return {
@@ -76,9 +82,11 @@ def summarize_unready(last: Mapping[str, Any] | None, policy: Policy, trouble: s
         "pending_slots": 0,
         "desired_new": 0,
         "unmet": [],
-        "launch_error": None,
-        "next_attempt_at": None,
-        "join_failures": 0,
+        "launch_error": launch_error_of(
+            failures, retries=policy.launch_error_retries, timeout=policy.launch_error_timeout, now=now
+        ),
+        "next_attempt_at": _next_attempt(failures, books.join_failures, now),
+        "join_failures": books.join_failures.failures,
         "strays": [],
         "next": [],
         **kept,
@@ -135,8 +143,8 @@ def _observer(observer: Observer[Any]) -> dict[str, Any]:
     }
 
 
-def _next_attempt(view: View, now: float) -> float | None:
-    times = (view.launch_failures.next_attempt_at, view.join_failures.retry_at)
+def _next_attempt(refused: LaunchFailures, unjoined: JoinFailures, now: float) -> float | None:
+    times = (refused.next_attempt_at, unjoined.retry_at)
     return max((time for time in times if time > now), default=None)
 
 
@@ -163,7 +171,7 @@ def _next(view: View, policy: Policy, found: Conditions, now: float) -> list[dic
         for mask, since, period, text in waiting
         for row in np.flatnonzero(mask)[:20]
     ]
-    attempt = _next_attempt(view, now)
+    attempt = _next_attempt(view.launch_failures, view.join_failures, now)
     if attempt is not None:
         events.append({"at": attempt, "what": "try to launch again"})
     return sorted(events, key=lambda event: (event["at"], event["what"]))[:20]

@@ -88,7 +88,7 @@ class Unready:
         now = self._clock.now()
         books = await self._run_store(lambda: self._store.load(self._pool))
         last = await self._run_store(lambda: self._store.summary(self._pool))
-        summary = summarize_unready(last, self._policy, self._trouble, now)
+        summary = summarize_unready(last, books, self._policy, self._trouble, now)
         # What vanishes before the first listing is taken to have ended at the last heartbeat, so that one stays.
         seen_at = now if books.heartbeat is None else books.heartbeat
         await self._run_store(

@@ -82,7 +82,8 @@ def _start(watch: Watch, machine: Machine, start: float, seen_at: float) -> tupl
     if machine.earlier or start > machine.created_at:
         # What was told of an earlier life, or of the request, is not known any more.
         return start - asked, seen_at - start
-    told = min(max(machine.launched_at, asked), watch.first_told.get(machine.id, watch.now))
+    # A program that died before it could write has not seen it.
+    told = min(max(machine.launched_at, asked), seen_at)
     return max(0.0, start - told), max(0.0, told - start)
 
 

@@ -109,7 +109,7 @@ class ReasonChecks:
                 self._watch.violated("I6", f"{unmet.count} stay unmet for the reason {unmet.reason!r}")
         if decision.desired_new > decision.launch_count and not decision.unmet:
             self._watch.violated("I6", f"{decision.desired_new} are wanted and fewer launched, and nothing says why")
-        if len(view.fleet) > policy.max_instances:
+        if len(view.fleet) + view.in_flight_count > policy.max_instances:
             return  # what is there after a maximum was lowered may still be used
         impossible = [kind for kind in view.info.tasks if self._is_impossible(kind.resources, kind.spans, policy)]
         told = [unmet.tasks.resources for unmet in decision.unmet if unmet.tasks is not None]

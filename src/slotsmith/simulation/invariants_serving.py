@@ -49,6 +49,7 @@ class BrakeChecks:
         self._counted: dict[tuple[str, str], float] = {}
         self._stopped: set[str] = set()
         self._joined_at = -math.inf
+        self._stray_at = -math.inf
         self._heard_at = math.inf
 
     def on_start(self) -> None:
@@ -94,11 +95,10 @@ class BrakeChecks:
             self._ended.setdefault(instance_id, at)
 
     def _in_a_row(self) -> list[float]:
-        """When those that must have been counted since the last join have ended; none while a stray may have joined."""
-        ended = [at for at in self._ended.values() if at > self._joined_at]
-        if ended and any(name not in self._watch.ledger.records for name in self._watch.first_heard):
-            return []
-        return ended
+        """When those that must have been counted have ended since the last join, and since a stray can have joined."""
+        if any(name not in self._watch.ledger.records for name in self._watch.first_heard):
+            self._stray_at = self._watch.now
+        return [at for at in self._ended.values() if at > max(self._joined_at, self._stray_at)]
 
     def _check_launch(self, intent: LaunchIntent, failures: JoinFailures | None) -> None:
         ended = self._in_a_row()

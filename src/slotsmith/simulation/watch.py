@@ -209,7 +209,7 @@ class Watch:
                 if instance.id not in self.first_told:
                     self.first_told[instance.id] = self.now
                     self.not_before[instance.id] = self.listings[-1] if self.listings else -math.inf
-                if instance.state not in _UP:
+                if instance.state not in (*_UP, InstanceState.UNKNOWN):
                     self.told_down[instance.id] = self.now
         self.listings.append(began)
         self.delivered.append(self.now)
