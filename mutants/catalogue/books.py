@@ -58,7 +58,7 @@ BOOKS: Final = (
         "The start of a paid stretch that could not be written replaces its end, and it never ends.",
         ("I11", "W30", "W31"),
         "provisioner/pending.py",
-        "self._spans = {_span_key(span): span for span in spans} | self._spans",
-        "self._spans |= {_span_key(span): span for span in spans}",
+        "self._spans = {_span_key(span): span for span in older.spans} | self._spans",
+        "self._spans |= {_span_key(span): span for span in older.spans}",
     ),
 )

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from dataclasses import replace
 
 from slotsmith.model.launch import LaunchIntent
 from slotsmith.model.launch_error import JoinFailures, LaunchFailures
 from slotsmith.model.record import InstanceRecord, Move, StatisticsSpan
 from slotsmith.store.base import Changes
 
-T = TypeVar("T")
-
 
 class Pending:
-    """Gathers changes until they are taken to be written; of rows with one key the newest stands."""
+    """Gathers changes until they are taken to be written; of rows with one key the newest stands.
+
+    Writes are carried out in the order in which they are taken. One that hangs may yet succeed, or fail, when later
+    ones have been taken. So what is taken beside a write under way holds all of that one too, and whatever becomes of
+    either, an old row never replaces a newer one, and nothing is on record without what belongs to it: a launch that
+    was given up, say, as open beside the next one.
+    """
 
     def __init__(self, pool: str) -> None:
         self._pool = pool
-        self._taken: list[Changes] = []
-        self._settled: list[Changes] = []
+        self._under_way: Changes | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -51,75 +53,45 @@ class Pending:
         self._spans[_span_key(span)] = span
 
     def take(self, now: float) -> Changes:
-        """All of it as one value, to be told of by `written` or `put_back`; nothing is pending afterwards.
-
-        What a write under way holds is written once more (but for the history): that one may fail when this one has
-        worked, and a launch that was given up must not be on record as open beside the next one.
-        """
-        intents: dict[str, LaunchIntent] = {}
-        instances: dict[str, InstanceRecord] = {}
-        spans: dict[tuple[str, float], StatisticsSpan] = {}
-        launch_failures: dict[str, LaunchFailures] = {}
-        join_failures, owns = self.join_failures, self.owns
-        for earlier in self._taken:
-            intents |= {intent.token: intent for intent in earlier.intents}
-            instances |= {record.instance.id: record for record in earlier.instances}
-            spans |= {_span_key(span): span for span in earlier.spans}
-            launch_failures |= earlier.launch_failures
-        for earlier in reversed(self._taken):
-            join_failures = earlier.join_failures if join_failures is None else join_failures
-            owns = earlier.owns if owns is None else owns
-        changes = Changes(
+        """All of it as one value, to be told of by `written` or `put_back`; nothing is pending afterwards."""
+        if self._under_way is not None:
+            self._add_below(replace(self._under_way, moves=()))
+        self._under_way = Changes(
             self._pool,
             now,
-            intents=tuple((intents | self._intents).values()),
-            instances=tuple((instances | self._instances).values()),
+            intents=tuple(self._intents.values()),
+            instances=tuple(self._instances.values()),
             moves=tuple(self._moves),
-            launch_failures=launch_failures | self._launch_failures,
-            join_failures=join_failures,
-            spans=tuple((spans | self._spans).values()),
-            owns=owns,
+            launch_failures=self._launch_failures,
+            join_failures=self.join_failures,
+            spans=tuple(self._spans.values()),
+            owns=self.owns,
         )
         self._clear()
-        self._taken.append(changes)
-        return changes
+        return self._under_way
 
     def written(self, changes: Changes) -> None:
         """These are on record."""
-        self._settled.append(changes)
-        # What was taken behind a write that is not settled yet is needed to tell old rows from new ones.
-        while self._taken and any(self._taken[0] is each for each in self._settled):
-            first = self._taken.pop(0)
-            self._settled = [each for each in self._settled if each is not first]
+        if changes is self._under_way:
+            self._under_way = None
 
     def put_back(self, changes: Changes) -> None:
-        """These could not be written, or it is not known: they are pending again, where nothing newer has come since.
+        """These could not be written, or it is not known: what nothing taken since holds is pending again."""
+        if changes is self._under_way:
+            self._under_way = None
+            self._add_below(changes)
+        else:
+            self._moves = [*changes.moves, *self._moves]
 
-        A write that hangs may fail when later ones have long been taken, and its rows must not replace theirs.
-        """
-        position = next(number for number, each in enumerate(self._taken) if each is changes)
-        newer = self._taken[position + 1 :]
-
-        def left(rows: Iterable[T], key: Callable[[T], object], of: Callable[[Changes], Iterable[T]]) -> list[T]:
-            known = {key(row) for later in newer for row in of(later)}
-            return [row for row in rows if key(row) not in known]
-
-        intents = left(changes.intents, lambda intent: intent.token, lambda later: later.intents)
-        instances = left(changes.instances, lambda record: record.instance.id, lambda later: later.instances)
-        spans = left(changes.spans, _span_key, lambda later: later.spans)
-        failures = left(
-            changes.launch_failures.items(), lambda item: item[0], lambda later: later.launch_failures.items()
-        )
-        self._intents = {intent.token: intent for intent in intents} | self._intents
-        self._instances = {record.instance.id: record for record in instances} | self._instances
-        self._moves = [*changes.moves, *self._moves]
-        self._launch_failures = {**dict(failures), **self._launch_failures}
-        self._spans = {_span_key(span): span for span in spans} | self._spans
-        if self.join_failures is None and all(later.join_failures is None for later in newer):
-            self.join_failures = changes.join_failures
-        if self.owns is None and all(later.owns is None for later in newer):
-            self.owns = changes.owns
-        self.written(changes)
+    def _add_below(self, older: Changes) -> None:
+        """Rows from before those that are pending."""
+        self._intents = {intent.token: intent for intent in older.intents} | self._intents
+        self._instances = {record.instance.id: record for record in older.instances} | self._instances
+        self._moves = [*older.moves, *self._moves]
+        self._launch_failures = {**older.launch_failures, **self._launch_failures}
+        self._spans = {_span_key(span): span for span in older.spans} | self._spans
+        self.join_failures = older.join_failures if self.join_failures is None else self.join_failures
+        self.owns = older.owns if self.owns is None else self.owns
 
 
 def _span_key(span: StatisticsSpan) -> tuple[str, float]:
