@@ -185,6 +185,63 @@ async def test_what_vanished_while_nobody_looked_is_paid_for_until_the_last_sign
     assert span.end == pytest.approx(stopped_at, abs=1)
 
 
+@virtually()
+async def test_a_run_that_could_not_look_does_not_lengthen_what_is_paid_for(world: World) -> None:
+    """A machine ended, and a run that could not list died before it knew: the next one charged for its time, too."""
+    cloud = renewed(world)
+    async with running(world):
+        name = await launched(world)
+        world.push(desired=0, busy=[name])
+        await world.clock.sleep(100)
+    stopped_at = vanish(world, name)
+    await world.clock.sleep(1000)
+    cloud.list_takes = [59.0]
+    async with running(world):
+        await world.clock.sleep(50)
+        assert cloud.made("setup")
+    assert world.store.load("p").heartbeat == pytest.approx(stopped_at, abs=1)
+    cloud.list_takes = []
+    async with running(world, desired=0):
+        await world.clock.sleep(10)
+    (span,) = paid(world, name)
+    assert span.end == pytest.approx(stopped_at, abs=1)
+    assert world.store.load("p").heartbeat == pytest.approx(world.clock.now(), abs=1), "it has looked"
+
+
+@pytest.mark.parametrize("lives", [True, False], ids=["still there", "lost before"])
+def test_agents_that_were_heard_before_the_provider_was_ready_are_signs_of_life(lives: bool) -> None:
+    """The provider refused us for minutes after a restart, and the scheduler told whom it had: that was not paid for."""
+
+    async def check(world: World) -> None:
+        cloud = renewed(world)
+        async with running(world):
+            name = await launched(world)
+            world.push(desired=0, busy=[name])
+            await world.clock.sleep(100)
+        set_up, ready_at = cloud.setup, world.clock.now() + 300
+
+        async def refuse() -> None:
+            if world.clock.now() < ready_at:
+                raise NO_ANSWER
+            await set_up()
+
+        cloud.setup = refuse  # type: ignore[method-assign]
+        async with running(world):
+            world.push(desired=0, busy=[name])
+            await world.clock.sleep(250)
+            if not lives:
+                world.push(desired=0)
+            there_until = vanish(world, name) if not lives else ready_at
+            await world.clock.sleep(ready_at - world.clock.now() - 1)
+            cloud.instances.clear()
+            await world.clock.sleep(60)
+            assert world.store.load("p").instances == ()
+        (span,) = paid(world, name)
+        assert span.end == pytest.approx(there_until, abs=40 if lives else 1)
+
+    in_a_world(check)
+
+
 @pytest.mark.parametrize("window", [0.0, 60.0])
 def test_paid_time_does_not_end_before_our_own_terminate_call(window: float) -> None:
     """After a pause of ten minutes the program itself ended a machine; the books had it end before the pause."""

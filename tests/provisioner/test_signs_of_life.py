@@ -9,10 +9,12 @@ import pytest
 
 from provisioner.virtual_world import launched, paid, renewed, running, show, vanish, virtually
 from provisioner.world import World
+from slotsmith.core.fleet import EMPTY_FLEET, observe
 from slotsmith.model.agent import Agent
-from slotsmith.model.instance import InstanceState
+from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.record import InstanceRecord
 from slotsmith.model.scaling_info import ScalingInfo
+from slotsmith.provisioner.absence import Absences
 from slotsmith.provisioner.recorder import Bookkeeping
 from slotsmith.store.base import Changes
 
@@ -169,3 +171,18 @@ async def test_what_may_wait_is_written_in_time_and_at_the_end(world: World) -> 
     world.pool.stop()
     await task
     assert len(paid(world, name)) == 2
+
+
+# Who is looked for
+
+
+def test_nobody_is_looked_for_when_all_that_was_known_is_listed_again() -> None:
+    """A stranger's machine was missing once and came back; from then on the cloud was listed 200 times a second."""
+    absences, machine = Absences(10.0, 0.0), Instance("i-1", InstanceState.RUNNING, 0.0, "i-1")
+    listing = (machine,)
+    fleet = observe(EMPTY_FLEET, listing, (), 0.0)
+    assert absences.complete(listing, fleet, 1.0, 1.0) is listing
+    assert absences.complete((), fleet, 2.0, 2.0) == (machine,)
+    assert list(absences.looks()) == [12.0]
+    assert absences.complete(listing, fleet, 3.0, 3.0) is listing
+    assert list(absences.looks()) == []

@@ -43,6 +43,7 @@ class Absences:
         answer that lacks an instance first to the request that no longer finds it.
         """
         if listing is fleet.instances:
+            self._absent.clear()
             return listing
         listed = {instance.id for instance in listing}
         absent = [instance for instance in fleet.instances if instance.id not in listed]
@@ -63,6 +64,10 @@ class Absences:
     def _heard_since(self, before: Fleet, after: Fleet, now: float) -> None:
         connected = (before.agent != NO_AGENT) | (after.agent != NO_AGENT)
         self._alive_at.update((after.instances[row].id, now) for row in np.flatnonzero(connected))
+
+    def lived(self, instance_id: str, at: float) -> None:
+        """There was a sign of its life before there was anything to compare with."""
+        self._alive_at[instance_id] = at
 
     def told_to_end(self, instance_id: str, at: float) -> None:
         """The provider has taken a termination on: so the instance was there."""

@@ -6,7 +6,7 @@ which is written at the next chance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -80,7 +80,21 @@ class Books:
         for record in kept.instances:
             self._note_seen(record.instance)
 
+    @property
+    def heartbeat(self) -> float | None:
+        """When the pool was last seen alive; None = now.
+
+        What vanishes before the first listing is taken to have ended at the last heartbeat, so that one stays.
+        """
+        return (self._heartbeat or None) if self._first_listing else None
+
     # What is seen
+
+    def heard_before(self, there_until: Mapping[str, float]) -> None:
+        """Until when agents, by name, were connected before these books were opened."""
+        for instance in self.fleet.instances:
+            if instance.agent_name in there_until:
+                self._absences.lived(instance.id, there_until[instance.agent_name])
 
     def observe(self, listing: Sequence[Instance], began: float, agents: Sequence[Agent] | None, now: float) -> None:
         """Take in a listing (from a read that began at `began`) and a view of the agents (None = not heard yet)."""

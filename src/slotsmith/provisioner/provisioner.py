@@ -83,6 +83,7 @@ class Provisioner:
         )
         self._ready: Pool | None = None
         self._passed_at = -math.inf
+        self._there_until: dict[str, float] = {}
 
     # What others tell it
 
@@ -100,7 +101,13 @@ class Provisioner:
         Raises:
             TypeError: the pool's scheduler is one that is read, not one that pushes.
         """
+        if self._ready is None:
+            self._note_agents()
         return self._surroundings.push(info)
+
+    def _note_agents(self) -> None:
+        # While the pool is not ready nobody else takes them in; the statistics end where their last sign of life was.
+        self._there_until.update((agent.name, self._clock.now()) for agent in self.agents)
 
     # What it tells others
 
@@ -169,6 +176,8 @@ class Provisioner:
             on_change=self._woken.set,
             log=self._log,
         )
+        self._note_agents()
+        books.heard_before(self._there_until)
         self._ready = Pool(
             self.pool,
             self.policy,

@@ -134,8 +134,8 @@ class Recorder:
 
     async def summarize(self, summary: Mapping[str, Any]) -> None:
         """Write what `status` and `explain` show; it is also the pool's sign of life."""
-        now = self._clock.now()
-        await self._run_store(lambda: self._store.commit(Changes(self._pool, now, summary=summary)))
+        now, heartbeat = self._clock.now(), self._books.heartbeat
+        await self._run_store(lambda: self._store.commit(Changes(self._pool, now, summary=summary, heartbeat=heartbeat)))
 
     def failed(self, error: StoreError) -> None:
         """Tell that the store fails, once for each kind of failure."""
@@ -146,7 +146,7 @@ class Recorder:
     async def _write(self, **more: Any) -> None:
         seen = self._books.pending.take(self._clock.now())
         new_intents: tuple[LaunchIntent, ...] = more.pop("intents", ())
-        changes = replace(seen, intents=(*seen.intents, *new_intents), **more)
+        changes = replace(seen, intents=(*seen.intents, *new_intents), heartbeat=self._books.heartbeat, **more)
         try:
             await self._run_store(lambda: self._store.commit(changes))
         except StoreError:

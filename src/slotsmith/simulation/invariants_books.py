@@ -100,8 +100,9 @@ def _unseen_end(watch: Watch, end: float) -> float:
     for index in range(first, len(watch.listings)):
         if watch.told_to[index] != generation:
             # A new generation does not know what the last one has missed.
-            since, generation = watch.listings[index], watch.told_to[index]
-        if watch.listings[index] >= since + window:
+            since, generation = watch.delivered[index], watch.told_to[index]
+        # What an answer lacks may have been lost from sight at any time until it came.
+        if window == 0 or watch.listings[index] >= since + window:
             seen = watch.delivered[index]
             break
     for began, ended in watch.store_troubles:
@@ -124,9 +125,15 @@ def _unseen_before(watch: Watch, machine: Machine, start: float, end: float) -> 
     written = bisect_right(watch.ledger.heartbeats, end)
     alive_at = min(alive_at, watch.ledger.heartbeats[written - 1] if written else start)
     heard_until = watch.last_there.get(machine.agent_name, -math.inf)
-    if heard_until > start:
+    if heard_until > start and heard_until >= _finder_began(watch, machine):
         alive_at = max(alive_at, heard_until)
     return max(0.0, end - alive_at)
+
+
+def _finder_began(watch: Watch, machine: Machine) -> float:
+    """When the generation began that found it gone: what others had heard before, and not written, died with them."""
+    gone_at = watch.ledger.records[machine.id].gone_at
+    return watch.starts[bisect_right(watch.starts, watch.now if gone_at is None else gone_at) - 1]
 
 
 def _seen_at(watch: Watch, machine: Machine, start: float, end: float) -> float | None:

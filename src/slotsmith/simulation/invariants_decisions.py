@@ -122,6 +122,9 @@ class ReasonChecks:
         summary = changes.summary
         if summary is None or summary.get("stopped") or summary["provider"]["at"] is None:
             return
+        if not self._watch.store_is_settled:
+            self._silent = 0  # nothing is launched while the store fails, and the store cannot be told so
+            return
         coming = any(each["state"] in ("pending-request", "starting") for each in summary["instances"])
         idle = any(each["agent"] in ("idle", "starting") for each in summary["instances"])
         if not summary["pending_tasks"] or summary["in_flight"] or coming or idle or summary["unmet"]:

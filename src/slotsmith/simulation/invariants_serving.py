@@ -32,8 +32,6 @@ _LONGEST_BRAKE: Final = 900.0
 """Seconds that must pass after the third in a row, doubling with each more, and the most that is asked for."""
 _LONGEST_RETRY: Final = 120.0
 """Seconds between two calls for one launch that has no definite answer, at most."""
-_STORE_SETTLES: Final = 60.0
-"""Seconds after trouble with the store within which all that could not be written is written."""
 
 
 class BrakeChecks:
@@ -114,7 +112,7 @@ class BrakeChecks:
     def on_committed(self, _changes: Changes) -> None:
         """What is on record as counted is what has happened."""
         watch = self._watch
-        if watch.store_troubles and watch.now < watch.store_troubles[-1][1] + _STORE_SETTLES:
+        if not watch.store_is_settled:
             return  # what could not be written comes later than what follows from it
         failures = watch.ledger.join_failures
         told = 0 if failures is None else failures.failures

@@ -55,6 +55,9 @@ _UP: Final = (InstanceState.STARTING, InstanceState.RUNNING)
 SOON: Final = 5.0
 """Seconds for which a call may last without being trouble."""
 
+STORE_SETTLES: Final = 60.0
+"""Seconds after trouble with the store within which all that could not be written is written."""
+
 MOST_IN_A_SECOND: Final = 120
 """Decisions, or calls of one kind, within a second: beyond that they feed on themselves."""
 
@@ -71,7 +74,7 @@ class Watch:
     `told_down`: when one last had it in a state in which it is not at work.
     `listings` are the times at which listings began, `delivered` those at which they came, and `told_to` the
     generations that heard them. `troubled_at`: when something last went wrong that
-    keeps the program from doing its work. `blind`: the scheduler has said nothing yet, or cannot be heard now;
+    keeps the program from doing its work; `starts` is when each generation began. `blind`: the scheduler has said nothing yet, or cannot be heard now;
     `sighted_at`: when that was last over.
     """
 
@@ -87,6 +90,7 @@ class Watch:
         self.policy = Policy()
         self.up = False
         self.started_at = -math.inf
+        self.starts: list[float] = []
         self.troubled_at = -math.inf
         self.listing: Sequence[Instance] = ()
         self.listings: list[float] = []
@@ -153,6 +157,11 @@ class Watch:
         self.troubled(seconds)
         self.store_troubles.append((self.now, self.now + seconds))
 
+    @property
+    def store_is_settled(self) -> bool:
+        """Whether trouble with the store is so long ago that all that could not be written then is on record."""
+        return not self.store_troubles or self.now >= self.store_troubles[-1][1] + STORE_SETTLES
+
     def call_began(self, point: str) -> int:
         """A call has left; the number that it ends with."""
         self._calls += 1
@@ -178,6 +187,7 @@ class Watch:
         """A generation begins with nothing but what is on record."""
         self.policy, self.up, self.started_at = policy, True, self.now
         self.generation += 1
+        self.starts.append(self.now)
         self.info, self.listing, self.agents = None, (), {}
         self.blind = True
         for name, at in self._broken.items():
@@ -187,9 +197,11 @@ class Watch:
         self._decided = False
         for record in self.ledger.present.values():
             # What a dead program had heard and not written, nobody knows.
+            name = record.instance.agent_name
             if record.idle_since is not None:
-                name = record.instance.agent_name
                 self.idle_broken_at[name] = min(self.idle_broken_at.get(name, math.inf), record.idle_since)
+            if record.missing_since is not None:
+                self.last_there[name] = min(self.last_there.get(name, math.inf), record.missing_since)
         self.ledger.unmet = ()
         self._tell("on_start")
 
@@ -332,7 +344,7 @@ class Watch:
         self._tell("on_commit", changes)
         self.ledger.apply(changes)
         if self.up:
-            self.ledger.heartbeats.append(changes.at)
+            self.ledger.heartbeats.append(changes.alive_at)
         self._tell("on_committed", changes)
 
     def _count(self, changes: Changes) -> None:

@@ -45,7 +45,7 @@ class Changes:
 
     `intents` by token; `instances` by id; `launch_failures` by offering; `spans` by instance and start. `summary` is
     what `status` and `explain` show, JSON-ready. `recorded_view` is what changed in the view since the last one
-    recorded, JSON-ready (see `slotsmith.core.recording`).
+    recorded, JSON-ready (see `slotsmith.core.recording`). `heartbeat` is when the pool was last seen alive; None = `at`.
     """
 
     pool: str
@@ -60,6 +60,12 @@ class Changes:
     owns: bool | None = None
     summary: Mapping[str, Any] | None = None
     recorded_view: Mapping[str, Any] | None = None
+    heartbeat: float | None = None
+
+    @property
+    def alive_at(self) -> float:
+        """When the pool was last seen alive, in epoch seconds."""
+        return self.at if self.heartbeat is None else self.heartbeat
 
     @property
     def must_be_durable(self) -> bool:

@@ -295,7 +295,7 @@ def summary_of(row: Row[Any]) -> Mapping[str, Any] | None:
 
 def pool_values(changes: Changes) -> Values:
     """The columns of `pools` that these changes set; those left out stay as they are."""
-    values: Values = {"name": changes.pool, "heartbeat": changes.at}
+    values: Values = {"name": changes.pool, "heartbeat": changes.alive_at}
     if changes.owns is not None:
         values["owns"] = changes.owns
     if changes.summary is not None:
