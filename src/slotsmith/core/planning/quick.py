@@ -1,0 +1,292 @@
+"""A good plan at once: instance after instance, each begun with the largest task left and filled with what it is worth.
+
+For each of the kinds that suit that first task, and for several ways to weigh what a task is worth against the room
+that it takes, a whole filling is made; the one whose contents are worth most for its price is kept, and repeated for as
+long as there are such tasks. The fillings are made side by side in arrays. Where there are many different tasks,
+several first tasks are served at a time, each with a share of the rest to choose from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from slotsmith.core.planning.arrays import Bools, Floats, Ints
+from slotsmith.core.planning.budget import Meter
+from slotsmith.core.planning.filling import Row
+from slotsmith.core.planning.prices import Prices
+from slotsmith.core.planning.shapes import Model
+
+_TINY: Final = 1e-12
+# Worth for its size alone, so that between tasks that are worth the same, or nothing, the larger comes first.
+_BULK: Final = 1e-3
+# How fast a task's worth follows the waste of the instances that it lies in, and the most that counts of it.
+_ADAPTION: Final = 0.7
+_MOST_RISE: Final = 4.0
+_ROW: Final = 15
+_LEANINGS: Final = (0.0, 1.0, 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How fillings are made.
+
+    `leanings`: a task is chosen by worth / (leaning + share of the room left), one filling for each. `kinds` are tried
+    for each first task; `window` tasks are looked at for each filling; up to `at_once` first tasks are served together.
+    `bulk` is how much a task's size counts beside its worth. No filling has fewer than `least` tasks to choose from
+    because others are made beside it.
+    """
+
+    leanings: tuple[float, ...] = (0.0, 0.4, 1e6)
+    kinds: int = 3
+    window: int = 96
+    at_once: int = 16
+    least: int = 96
+    bulk: float = _BULK
+
+
+DEFAULT_STYLE: Final = Style()
+FIRST_STYLE: Final = Style(leanings=(0.2, 1e6), kinds=2, window=20, at_once=64, least=8)
+"""For the plan that comes first: half as good where that matters, and several times as fast."""
+
+
+def fill_new(
+    model: Model, counts: Ints, prices: Prices, most: Ints, meter: Meter, style: Style = DEFAULT_STYLE
+) -> tuple[list[Row], Ints]:
+    """Rows of new instances that hold the items, and how many of each are left because no more instances may be had."""
+    filler = _Filler(model, counts, prices, most, meter, style)
+    while filler.step():
+        pass
+    return filler.rows, filler.left
+
+
+class _Filler:
+    def __init__(self, model: Model, counts: Ints, prices: Prices, most: Ints, meter: Meter, style: Style) -> None:
+        self.rows: list[Row] = []
+        self.left = counts.copy()
+        self._model, self._meter, self._style = model, meter, style
+        self._most = most.copy()
+        largest = model.rooms.max(axis=0, initial=0.0)
+        shares = model.sizes / np.where(largest > 0, largest, 1.0)
+        bulk = shares.sum(axis=1)
+        highest = float(prices.worth.max(initial=0.0)) or 1.0
+        self._worth = prices.worth + style.bulk * highest * bulk
+        self._costs: Floats = np.where(model.fits, model.sizes @ prices.of_kinds.T, np.inf)
+        self._costs[:, self._most <= 0] = np.inf
+        self._kinds = self._nearest(np.arange(model.items))
+        self._alive = np.lexsort((-bulk, -prices.worth, -shares.max(axis=1, initial=0.0)))
+        self._alive = self._alive[(self.left[self._alive] > 0) & self._servable(self._alive)]
+
+    def _nearest(self, items: Ints) -> Ints:
+        """For each of these items the kinds on which it costs least, (items, at most `style.kinds`)."""
+        nearest = np.argsort(self._costs[items], axis=1, kind="stable")[:, : self._style.kinds]
+        return nearest.astype(np.int64)
+
+    def _exhaust(self) -> None:
+        """Look for other kinds where one may not be had any more."""
+        gone = self._most <= 0
+        self._costs[:, gone] = np.inf
+        items = np.flatnonzero(gone[self._kinds].any(axis=1) & (self.left > 0))
+        self._kinds[items] = self._nearest(items)
+
+    def _servable(self, items: Ints) -> Bools:
+        if not self._model.kinds:
+            return np.zeros(len(items), bool)
+        servable: Bools = np.isfinite(self._costs[items, self._kinds[items, 0]])
+        return servable
+
+    def step(self) -> bool:
+        """Serve the largest items that are left; False when there are none."""
+        if not len(self._alive):
+            return False
+        windows = self._windows()
+        exhausted = False
+        for items, kind, times in self._best(windows):
+            count = int(min((self.left[items] // times).min(), self._most[kind]))
+            if count:
+                self._take(items, kind, times, count)
+            exhausted = exhausted or self._most[kind] <= 0
+        if exhausted:
+            self._exhaust()
+        self._alive = self._alive[self.left[self._alive] > 0]
+        if exhausted:
+            self._alive = self._alive[self._servable(self._alive)]
+        return True
+
+    def _best(self, windows: Ints) -> list[tuple[Ints, int, Ints]]:
+        """For each first task the filling that holds most worth for its price: items, kind, how many of each."""
+        style = self._style
+        nearest = self._kinds[windows[:, 0]]
+        ways = nearest.shape[1] * len(style.leanings)
+        kinds = np.repeat(nearest, len(style.leanings), axis=1).reshape(-1)
+        leaning = np.tile(np.array(style.leanings), nearest.size)
+        each = np.repeat(windows, ways, axis=0)
+        may = np.isfinite(self._costs[each, kinds[:, None]])
+        lanes = _Lanes(
+            self._model, self._worth, may, windows if len(windows) == 1 else each, kinds, leaning, self.left[each]
+        )
+        lanes.begin(np.zeros(len(kinds), np.int64))
+        lanes.run()
+        self._meter.spend(lanes.work)
+        best = lanes.value().reshape(len(windows), ways).argmax(axis=1) + np.arange(len(windows)) * ways
+        result = []
+        for row, lane in enumerate(best.tolist()):
+            times = lanes.times[lane]
+            used = np.flatnonzero(times)
+            result.append((windows[row, used], int(kinds[lane]), times[used]))
+        return result
+
+    def _take(self, items: Ints, kind: int, times: Ints, count: int) -> None:
+        self.left[items] -= times * count
+        self._most[kind] -= count
+        self._meter.spend(_ROW)
+        order = np.argsort(items)
+        pattern = tuple(zip(items[order].tolist(), times[order].tolist(), strict=True))
+        self.rows.append(Row(len(self._model.piles) + kind, pattern, count))
+
+    def _windows(self) -> Ints:
+        """(B, W) items: first tasks, each with those that may join it: the largest ones, and some of every size."""
+        alive, width = self._alive, self._style.window
+        batch = max(1, min(self._style.at_once, len(alive) // self._style.least))
+        rest = len(alive) // batch - 1
+        if rest < width:
+            picked = np.arange(rest)
+        else:
+            near = width // 2
+            picked = np.concatenate([np.arange(near), np.linspace(near, rest - 1, width - near).astype(np.int64)])
+        if batch == 1:
+            single: Ints = alive[np.concatenate([[0], 1 + picked])][None, :]
+            return single
+        joined = batch + picked[None, :] * batch + np.arange(batch)[:, None]
+        several: Ints = alive[np.hstack([np.arange(batch)[:, None], joined])]
+        return several
+
+
+class _Lanes:
+    """L fillings made side by side; each is begun with the item in the first column of its window."""
+
+    def __init__(
+        self, model: Model, worth: Floats, may: Bools, windows: Ints, kinds: Ints, leaning: Floats, left: Ints
+    ) -> None:
+        """`windows` (L, W) items, or (1, W) when all fillings choose from the same; `may` (L, W) whether a filling may
+        hold the item, `left` (L, W) how many there are; `kinds` and `leaning` (L,)."""
+        self._room = model.rooms[kinds]
+        self._sizes = model.sizes[windows]
+        self._worth = worth[windows]
+        self._leaning = leaning[:, None]
+        self._left = np.where(may, left, 0)
+        self._may = may
+        self._prices = model.prices[kinds]
+        self.times: Ints = np.zeros(self._left.shape, np.int64)
+        self.work = 0.0
+
+    def begin(self, columns: Ints) -> None:
+        """Put the item of this column (L,) into each filling first; those that may not hold it stay empty."""
+        lanes = np.arange(len(columns))
+        held = self._may[lanes, columns] & (self._left[lanes, columns] > 0)
+        self.times[lanes, columns] += held
+        self._left[lanes, columns] -= held
+        sizes = self._sizes[0 if len(self._sizes) == 1 else lanes, columns]
+        self._room = np.where(held[:, None], self._room - sizes, -1.0)
+
+    def run(self) -> None:
+        """Fill all of them."""
+        active = np.flatnonzero((self._room >= 0).all(axis=1))
+        room, left, sizes, worth, leaning = self._of(active)
+        self.work += 100
+        while len(active):
+            chosen, found = self._choose(room, left, sizes, worth, leaning)
+            if not found.all():
+                keep = np.flatnonzero(found)
+                active, chosen, room, left, leaning = active[keep], chosen[keep], room[keep], left[keep], leaning[keep]
+                if len(sizes) > 1:
+                    sizes, worth = sizes[keep], worth[keep]
+            lanes = np.arange(len(active))
+            size = sizes[0 if len(sizes) == 1 else lanes, chosen]
+            added = _how_many(room, size, left[lanes, chosen])
+            self.times[active, chosen] += added
+            left[lanes, chosen] -= added
+            room -= added[:, None] * size
+
+    def _of(self, active: Ints) -> tuple[Floats, Ints, Floats, Floats, Floats]:
+        shared = len(self._sizes) == 1
+        return (
+            self._room[active],
+            self._left[active],
+            self._sizes if shared else self._sizes[active],
+            self._worth if shared else self._worth[active],
+            self._leaning[active],
+        )
+
+    def _choose(self, room: Floats, left: Ints, sizes: Floats, worth: Floats, leaning: Floats) -> tuple[Ints, Bools]:
+        """For each filling the column of the item to add, and whether there is one that fits."""
+        may = left > 0
+        inverse = 1.0 / np.maximum(room, 1e-9)
+        shared = len(sizes) == 1
+        share = inverse @ sizes[0].T if shared else np.matmul(sizes, inverse[:, :, None])[:, :, 0]
+        for index in range(room.shape[1]):
+            may &= sizes[:, :, index] <= room[:, index, None]
+        share += leaning
+        score = np.where(may, worth / np.maximum(share, _TINY), -1.0)
+        chosen = score.argmax(axis=1)
+        self.work += 35 + left.size / 55
+        return chosen, score[np.arange(len(chosen)), chosen] >= 0
+
+    def value(self) -> Floats:
+        """What each filling is worth for its price; -1 for one that holds nothing."""
+        shared = len(self._worth) == 1
+        worth = self.times @ self._worth[0] if shared else (self.times * self._worth).sum(axis=1)
+        value: Floats = np.where(self.times.any(axis=1), worth / self._prices, -1.0)
+        return value
+
+
+def _how_many(room: Floats, size: Floats, left: Ints) -> Ints:
+    """One at a time while few would fit, more where very many would."""
+    fit = np.divide(room, size, out=np.full(size.shape, np.inf), where=size > 0).min(axis=1)
+    most: Ints = np.maximum(1, np.minimum(fit, left) // 8).astype(np.int64)
+    return most
+
+
+def every_filling(model: Model, counts: Ints, worth: Floats) -> tuple[Ints, Ints, float]:
+    """Fillings begun with each item on each kind: owners (p,), patterns (p, n), and the work that took."""
+    items = np.flatnonzero((counts > 0) & (worth > 0) & model.fits.any(axis=1))
+    if not len(items):
+        return np.zeros(0, np.int64), np.zeros((0, model.items), np.int64), 0.0
+    firsts, kinds = np.nonzero(model.fits[items])
+    firsts, kinds = np.repeat(firsts, len(_LEANINGS)), np.repeat(kinds, len(_LEANINGS))
+    leaning = np.tile(np.array(_LEANINGS), len(firsts) // len(_LEANINGS))
+    may = model.fits[items][:, kinds].T
+    lanes = _Lanes(model, worth, may, items[None, :], kinds, leaning, np.broadcast_to(counts[items], may.shape))
+    lanes.begin(firsts)
+    lanes.run()
+    patterns = np.zeros((len(kinds), model.items), np.int64)
+    patterns[:, items] = lanes.times
+    return kinds + len(model.piles), patterns, lanes.work
+
+
+def adapted(model: Model, prices: Prices, rows: Sequence[Row]) -> Prices:
+    """Prices at which what lies in wasteful instances is worth more, so that the next plan looks after it sooner."""
+    flat = [(item, times, row.bins) for row in rows for item, times in row.pattern]
+    items, times, bins = np.array(flat, np.int64).reshape(-1, 3).T
+    lengths = np.array([len(row.pattern) for row in rows])
+    number = np.repeat(np.arange(len(rows)), lengths)
+    worth = np.bincount(number, prices.worth[items] * times, len(rows))
+    paid = np.array([model.prices[row.owner - len(model.piles)] for row in rows])
+    waste = paid / np.maximum(worth, _TINY * paid)
+    held = np.bincount(items, times * bins, model.items)
+    over = np.bincount(items, times * bins * waste[number], model.items) / np.maximum(held, 1)
+    factor = np.where(held > 0, np.clip(over, 0.5, _MOST_RISE) ** _ADAPTION, 1.0)
+    return replace(prices, worth=prices.worth * factor)
+
+
+_LIGHT: Final = Style(leanings=(0.4, 1.5, 1e6), window=48, at_once=32, least=24, bulk=0.02)
+STYLES: Final[Sequence[Style]] = (
+    _LIGHT,
+    _LIGHT,
+    _LIGHT,
+    Style(leanings=(0.4, 1.5, 1e6), kinds=4, bulk=0.02),
+)
+"""What is tried in turn while there is time; none of them is the best one always."""

@@ -1,0 +1,111 @@
+"""Local improvement of whole plans: cheaper instances for what they hold, and none that the others could empty."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from slotsmith.core.planning.arrays import Ints
+from slotsmith.core.planning.budget import Meter
+from slotsmith.core.planning.filling import Filling, Row, cost, merged, use_of
+from slotsmith.core.planning.shapes import ENDLESS, Model
+
+# Rows looked at for being emptied; the least used first, for those are the likeliest.
+_MOST_EMPTIED: Final = 24
+# Among more rows than this one less saves little, and looking for it takes long.
+_FEW_ROWS: Final = 200
+_MANY_ROWS: Final = 400
+_GAIN: Final = 1e-9
+
+
+def cheaper(model: Model, rows: list[Row], most: Ints) -> list[Row]:
+    """The rows with every new instance of the cheapest kind that holds the same. `most` limits how many of a kind."""
+    piles = len(model.piles)
+    new = [row for row in rows if row.owner >= piles]
+    if not new:
+        return rows
+    left = most.copy()
+    for row in new:
+        left[row.owner - piles] -= row.bins
+    used = use_of(new, model)
+    fits = np.ones((len(new), model.kinds), bool)
+    for index in range(used.shape[1]):
+        fits &= used[:, index, None] <= model.rooms[None, :, index]
+    if not model.anywhere:
+        items = np.array([item for row in new for item, _ in row.pattern])
+        starts = np.cumsum([0, *(len(row.pattern) for row in new[:-1])])
+        fits &= np.logical_and.reduceat(model.fits[items], starts, axis=0)
+    order = np.argsort(model.prices, kind="stable")
+    result = [row for row in rows if row.owner < piles]
+    now_paid = model.prices[[row.owner - piles for row in new]]
+    cheapest = np.where(fits, model.prices, np.inf).min(axis=1)
+    result += [row for row, saves in zip(new, cheapest < now_paid, strict=True) if not saves]
+    for position in np.flatnonzero(cheapest < now_paid).tolist():
+        row = new[position]
+        now = row.owner - piles
+        count = row.bins
+        for kind in order[fits[position, order]].tolist():
+            if model.prices[kind] >= model.prices[now] or not count:
+                break
+            moved = min(count, int(left[kind]))
+            if moved > 0:
+                result.append(Row(piles + kind, row.pattern, moved))
+                left[kind] -= moved
+                left[now] += moved if left[now] < ENDLESS // 2 else 0
+                count -= moved
+        if count:
+            result.append(row._replace(bins=count))
+    return merged(result)
+
+
+def emptied(model: Model, rows: list[Row], meter: Meter) -> list[Row]:
+    """The rows without instances whose contents find room in the others."""
+    piles = len(model.piles)
+    tries = _MOST_EMPTIED if len(rows) <= _FEW_ROWS else _MOST_EMPTIED // 4
+    for _ in range(_MOST_EMPTIED):
+        candidates = _by_fullness(model, [row for row in rows if row.owner >= piles])
+        for row in candidates[:tries]:
+            meter.spend(60 + len(rows) / 20)
+            smaller = _without(model, rows, row)
+            if smaller is not None:
+                rows = smaller
+                break
+        else:
+            return rows
+    return rows
+
+
+def _by_fullness(model: Model, rows: list[Row]) -> list[Row]:
+    piles = len(model.piles)
+    used = use_of(rows, model)
+    rooms = model.rooms[[row.owner - piles for row in rows]] if rows else used
+    shares = np.divide(used, rooms, out=np.zeros_like(used), where=rooms > 0).max(axis=1, initial=0.0)
+    return [rows[index] for index in np.lexsort((np.arange(len(rows)), shares)).tolist()]
+
+
+def _without(model: Model, rows: list[Row], row: Row) -> list[Row] | None:
+    """The rows with one instance less of this one, its contents on the others; None = they find no room."""
+    piles = len(model.piles)
+    rest = [other if other is not row else row._replace(bins=row.bins - 1) for other in rows]
+    rest = [other for other in rest if other.bins]
+    taken = np.zeros(piles, np.int64)
+    for other in rest:
+        if other.owner < piles:
+            taken[other.owner] += other.bins
+    rest += [Row(index, (), int(count)) for index, count in enumerate((model.agents - taken).tolist()) if count > 0]
+    filling = Filling(model, rest)
+    if any(filling.holds(item, times) < times for item, times in row.pattern):
+        return None
+    for item, times in row.pattern:
+        if filling.place(item, times) < times:
+            return None
+    return filling.rows()
+
+
+def repaired(model: Model, rows: list[Row], most: Ints, meter: Meter) -> list[Row]:
+    """The plan after both, if that is cheaper."""
+    better = cheaper(model, rows, most)
+    if len(rows) <= _MANY_ROWS:
+        better = cheaper(model, emptied(model, better, meter), most)
+    return better if cost(better, model) < cost(rows, model) * (1 - _GAIN) else rows

@@ -1,0 +1,43 @@
+"""How near to the least cost plans of small problems come, found by trying everything."""
+
+from __future__ import annotations
+
+import pytest
+from plan_checker import faults_of
+from plan_problems import least_cost, small_problem
+
+from slotsmith.core.planning.budget import QUICK, Budget
+from slotsmith.core.planning.solve import plan
+
+
+def _compared(seeds: range, budget: Budget) -> tuple[int, float]:
+    """How many plans cost more than the least, and by what share the dearest of them does."""
+    dearer, most = 0, 0.0
+    for seed in seeds:
+        problem = small_problem(seed)
+        made = plan(problem, budget)
+        least = least_cost(problem)
+        assert faults_of(problem, made) == []
+        assert not made.unmet
+        assert made.lower_bound_per_hour <= least + 1e-9, f"seed {seed}: the bound is above the least cost"
+        if made.cost_per_hour > least + 1e-9:
+            dearer += 1
+            most = max(most, made.cost_per_hour / least - 1 if least else 1.0)
+    return dearer, most
+
+
+def test_small_plans_are_the_cheapest() -> None:
+    dearer, _ = _compared(range(45), Budget())
+    assert dearer == 0
+
+
+def test_the_first_plan_is_mostly_the_cheapest() -> None:
+    dearer, most = _compared(range(100, 140), QUICK)
+    assert dearer <= 6
+    assert most < 0.5
+
+
+@pytest.mark.slow
+def test_a_thousand_small_plans_are_the_cheapest() -> None:
+    dearer, _ = _compared(range(1_000, 2_000), Budget())
+    assert dearer <= 10
