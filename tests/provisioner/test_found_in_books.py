@@ -210,7 +210,7 @@ async def test_a_run_that_could_not_look_does_not_lengthen_what_is_paid_for(worl
 
 @pytest.mark.parametrize("lives", [True, False], ids=["still there", "lost before"])
 def test_agents_that_were_heard_before_the_provider_was_ready_are_signs_of_life(lives: bool) -> None:
-    """The provider refused us for minutes after a restart, and the scheduler told whom it had: that was not paid for."""
+    """The provider refused us for minutes, and the scheduler told meanwhile whom it had: that was not paid for."""
 
     async def check(world: World) -> None:
         cloud = renewed(world)

@@ -134,8 +134,8 @@ class Recorder:
 
     async def summarize(self, summary: Mapping[str, Any]) -> None:
         """Write what `status` and `explain` show; it is also the pool's sign of life."""
-        now, heartbeat = self._clock.now(), self._books.heartbeat
-        await self._run_store(lambda: self._store.commit(Changes(self._pool, now, summary=summary, heartbeat=heartbeat)))
+        changes = Changes(self._pool, self._clock.now(), summary=summary, heartbeat=self._books.heartbeat)
+        await self._run_store(lambda: self._store.commit(changes))
 
     def failed(self, error: StoreError) -> None:
         """Tell that the store fails, once for each kind of failure."""

@@ -160,9 +160,12 @@ class Terminator:
                 self._books.keep_instance(instance_id, "the pool is within its maximum again", self._clock.now())
 
     def _has_agent(self, row: int) -> bool:
-        # Whatever the listing says, which may lag; only one that is ending takes its agent with it.
-        ending = self._books.fleet.instances[row].state in _ENDING
-        return not ending and int(self._books.fleet.agent[row]) != NO_AGENT
+        # Whatever the listing says, which may lag; only one that is ending takes its agent with it. One that stops and
+        # whose agent is at work has been started again since.
+        state, agent = self._books.fleet.instances[row].state, int(self._books.fleet.agent[row])
+        if state is InstanceState.STOPPING:
+            return agent == BUSY_AGENT
+        return agent != NO_AGENT and state is not InstanceState.TERMINATING
 
     async def _cancel_drains(self) -> bool:
         """Agents that drain for a termination that was called off, or forgotten in a crash, go back to work.

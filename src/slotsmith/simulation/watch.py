@@ -73,8 +73,8 @@ class Watch:
     `first_told`: when a listing first had the instance; `not_before`: when the last one began that lacked it;
     `told_down`: when one last had it in a state in which it is not at work.
     `listings` are the times at which listings began, `delivered` those at which they came, and `told_to` the
-    generations that heard them. `troubled_at`: when something last went wrong that
-    keeps the program from doing its work; `starts` is when each generation began. `blind`: the scheduler has said nothing yet, or cannot be heard now;
+    generations that heard them; `starts`: when each generation began. `troubled_at`: when something last went wrong
+    that keeps the program from doing its work. `blind`: the scheduler has said nothing yet, or cannot be heard now;
     `sighted_at`: when that was last over.
     """
 
@@ -103,7 +103,8 @@ class Watch:
         self.agents: dict[str, Agent] = {}
         self.idle_broken_at: dict[str, float] = {}
         self._broken: dict[str, float] = {}
-        self._decided = False
+        self._decided_at = -math.inf
+        self._there_since: dict[str, float] = {}
         self.last_there: dict[str, float] = {}
         self.first_heard: dict[str, float] = {}
         self.first_told: dict[str, float] = {}
@@ -189,12 +190,13 @@ class Watch:
         self.generation += 1
         self.starts.append(self.now)
         self.info, self.listing, self.agents = None, (), {}
+        self._there_since.clear()
+        self._decided_at = -math.inf
         self.blind = True
         for name, at in self._broken.items():
             # A program that died before it decided has heard of it all the same.
             self.idle_broken_at.setdefault(name, at)
         self._broken.clear()
-        self._decided = False
         for record in self.ledger.present.values():
             # What a dead program had heard and not written, nobody knows.
             name = record.instance.agent_name
@@ -250,7 +252,9 @@ class Watch:
         names = {agent.name for agent in info.agents}
         for name in [name for name in self.agents if name not in names]:
             del self.agents[name]
-            self.last_there[name] = self.now
+            if self._there_since.pop(name) <= self._decided_at:
+                # What came and went between two passes, none of them has taken in.
+                self.last_there[name] = self.now
         for record in self.ledger.present.values():
             if record.instance.agent_name not in names:
                 self._broken[record.instance.agent_name] = self.now
@@ -271,19 +275,20 @@ class Watch:
         elif agent.name not in self.first_heard:
             self._broken[agent.name] = self.now
         self.first_heard.setdefault(agent.name, self.now)
+        self._there_since.setdefault(agent.name, self.now)
         self.agents[agent.name] = agent
 
     def decided(self, view: View, policy: Policy, decision: Decision) -> None:
         """The rules were asked."""
         self.decisions += 1
+        is_first, self._decided_at = self._decided_at == -math.inf, self.now
         self.busy_with("decisions")
         for name, at in self._broken.items():
             # A program that has only just started takes in how things are, not what came before.
             agent = self.agents.get(name)
-            if self._decided or agent is None or not agent.idle or name not in self.idle_broken_at:
+            if not is_first or agent is None or not agent.idle or name not in self.idle_broken_at:
                 self.idle_broken_at[name] = at
         self._broken.clear()
-        self._decided = True
         self._tell("on_decision", view, policy, decision)
 
     def busy_with(self, what: str) -> None:

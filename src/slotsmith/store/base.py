@@ -45,7 +45,8 @@ class Changes:
 
     `intents` by token; `instances` by id; `launch_failures` by offering; `spans` by instance and start. `summary` is
     what `status` and `explain` show, JSON-ready. `recorded_view` is what changed in the view since the last one
-    recorded, JSON-ready (see `slotsmith.core.recording`). `heartbeat` is when the pool was last seen alive; None = `at`.
+    recorded, JSON-ready (see `slotsmith.core.recording`). `heartbeat` is when the pool was last seen alive
+    (None = `at`).
     """
 
     pool: str
