@@ -26,15 +26,15 @@ BOOKS: Final = (
         "An instance that is terminating goes on being paid for in the statistics until it is gone.",
         ("W27",),
         "provisioner/paid_time.py",
-        "_UNPAID: Final = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.TERMINATING)",
-        "_UNPAID: Final = (InstanceState.STOPPED,)",
+        "UNPAID: Final = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.TERMINATING)",
+        "UNPAID: Final = (InstanceState.STOPPED,)",
     ),
     Mutant(
         "forget-open-spans",
         "What vanished while nobody looked is paid for in the statistics for ever.",
         ("I11", "W28"),
         "provisioner/books.py",
-        "        self._paid.resume(open_spans)\n",
+        "        self._paid.resume(spans, self.fleet.rows)\n",
         "",
     ),
     Mutant(

@@ -298,21 +298,31 @@ async def test_the_way_down_is_not_paid_for(world: World) -> None:
     assert span.end == pytest.approx(stopping_at, abs=0.1)
 
 
-@virtually()
-async def test_a_second_life_is_not_paid_for_before_the_first_has_ended(world: World) -> None:
+@pytest.mark.parametrize("restart", [False, True], ids=["one run", "a restart between"])
+def test_a_second_life_is_not_paid_for_before_the_first_has_ended(restart: bool) -> None:
     """A machine was stopped, and its new launch was told as earlier than the stop was seen: that time cost twice."""
-    async with running(world):
-        name = await launched(world)
-        world.push(desired=0, busy=[name])
-        await world.clock.sleep(100)
-        show(world, name, InstanceState.STOPPING)
-        await world.clock.sleep(10)
-        show(world, name, InstanceState.RUNNING, launched_at=world.clock.now() - 15)
-        await world.clock.sleep(10)
-    first, second = paid(world, name)
-    assert first.end is not None
-    assert second.start == first.end
-    assert second.end is None
+
+    @virtually()
+    async def check(world: World) -> None:
+        async with running(world):
+            name = await launched(world)
+            world.push(desired=0, busy=[name])
+            await world.clock.sleep(100)
+            show(world, name, InstanceState.STOPPING)
+            await world.clock.sleep(10)
+            if not restart:
+                show(world, name, InstanceState.RUNNING, launched_at=world.clock.now() - 15)
+                await world.clock.sleep(10)
+        if restart:
+            show(world, name, InstanceState.RUNNING, launched_at=world.clock.now() - 15)
+            async with running(world):
+                await world.clock.sleep(10)
+        first, second = paid(world, name)
+        assert first.end is not None
+        assert second.start == first.end
+        assert second.end is None
+
+    check()
 
 
 # Clocks and looks

@@ -46,7 +46,7 @@ class Books:
         self,
         pool: str,
         kept: PoolBooks,
-        open_spans: Iterable[StatisticsSpan],
+        spans: Iterable[StatisticsSpan],
         *,
         consistency_window: float,
         max_idle_agent_period: float,
@@ -70,7 +70,7 @@ class Books:
         self._log = log
         self._heartbeat = kept.heartbeat or 0.0
         self._paid = PaidTime(pool, self.pending.span)
-        self._paid.resume(open_spans)
+        self._paid.resume(spans, self.fleet.rows)
         self._refused: dict[str, float] = {}
         self._absences = Absences(consistency_window, self._heartbeat)
         self._joining = Joining(kept.join_failures, random=random, log=log)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Final
 
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.record import StatisticsSpan
 
 # Clouds bill the way up, and not the way down.
-_UNPAID: Final = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.TERMINATING)
+UNPAID: Final = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.TERMINATING)
 _PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
 
 
@@ -22,15 +22,19 @@ class PaidTime:
         self._open: dict[str, StatisticsSpan] = {}
         self._ended: dict[str, float] = {}
 
-    def resume(self, spans: Iterable[StatisticsSpan]) -> None:
-        """Take over the spans that an earlier run left open."""
-        self._open = {span.instance_id: span for span in spans}
+    def resume(self, spans: Iterable[StatisticsSpan], present: Container[str]) -> None:
+        """Take over the spans that an earlier run left open, and when those of present instances have ended."""
+        for span in spans:
+            if span.end is None:
+                self._open[span.instance_id] = span
+            elif span.instance_id in present:
+                self._ended[span.instance_id] = max(span.end, self._ended.get(span.instance_id, span.end))
 
     def follow(self, instance: Instance, launched_at: float, now: float) -> None:
         """The instance is listed in its state: what is up is paid for from its launch on, what goes down until now."""
         if instance.state in _PAID:
             self._begin(instance, launched_at)
-        elif instance.state in _UNPAID:
+        elif instance.state in UNPAID:
             self.end(instance.id, now)
 
     def _begin(self, instance: Instance, start: float) -> None:

@@ -23,6 +23,7 @@ from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import Provider
 from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.observer import Surroundings
+from slotsmith.provisioner.paid_time import UNPAID
 from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
 from slotsmith.provisioner.telemetry import Telemetry, TelemetrySink, log_sink
@@ -165,11 +166,13 @@ class Provisioner:
             await self._provider.setup()
         now = self._clock.now()
         kept = await self._run_store(lambda: self._store.load(self.pool))
-        spans = await self._run_store(lambda: self._store.spans(self.pool, now, math.inf))
+        # Those that are down may be started again, and are not paid for twice.
+        since = min((record.first_seen for record in kept.instances if record.instance.state in UNPAID), default=now)
+        spans = await self._run_store(lambda: self._store.spans(self.pool, since, math.inf))
         books = Books(
             self.pool,
             kept,
-            [span for span in spans if span.end is None],
+            spans,
             consistency_window=self._provider.consistency_window,
             max_idle_agent_period=self.policy.max_idle_agent_period,
             random=self._random,

@@ -102,7 +102,9 @@ def _unseen_end(watch: Watch, end: float) -> float:
             # A new generation does not know what the last one has missed.
             since, generation = watch.delivered[index], watch.told_to[index]
         # What an answer lacks may have been lost from sight at any time until it came.
-        if window == 0 or watch.listings[index] >= since + window:
+        # Whoever died before it could write what it saw has left nothing of it.
+        has_time = watch.died_at.get(generation, math.inf) > watch.delivered[index] + SLACK
+        if has_time and (window == 0 or watch.listings[index] >= since + window):
             seen = watch.delivered[index]
             break
     for began, ended in watch.store_troubles:

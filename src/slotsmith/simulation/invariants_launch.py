@@ -172,6 +172,10 @@ class LaunchChecks:
             watch.violated("I1", f"{ours} machines exist, the maximum is {self._limits[token]}")
 
 
+_AT_ONCE: Final = 0.2
+"""Seconds from a decision to its commit, unless the disk hangs."""
+
+
 class DemandedChecks:
     """No launch without a need: what is coming already is counted, and while nobody has spoken, only the minimum is."""
 
@@ -188,6 +192,8 @@ class DemandedChecks:
         if self._decided is None or changes.decision is not self._decided[2] or not changes.decision.launches:
             return
         view, policy, decision = self._decided
+        if self._watch.now > decision.at + _AT_ONCE:
+            return  # what was so then has changed since
         told = {instance.id: instance.state for instance in view.fleet.instances}
         if InstanceState.UNKNOWN in told.values():
             return  # what cannot be read may count or not

@@ -61,6 +61,10 @@ def fresh_store() -> SqlStore:
     return store
 
 
+_LONGEST_QUEUE: Final = 120.0
+"""Seconds for which calls wait for one another, from which on no further one hangs."""
+
+
 class Disk:
     """What is wrong with the disk at each call. It outlives the generations."""
 
@@ -118,10 +122,11 @@ class SimulatedRunner:
 
     async def __call__(self, call: Callable[[], T]) -> T:
         self._generation.check()
-        delay = self._disk.delay()
+        loop = asyncio.get_running_loop()
+        # What waits already hangs long enough: otherwise a bad disk would go on hanging long after it was mended.
+        delay = self._disk.delay() if self._free_at < loop.time() + _LONGEST_QUEUE else 0.0
         if not delay and not self._waiting:
             return call()
-        loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self._free_at = max(self._free_at, loop.time()) + delay
         self._waiting += 1

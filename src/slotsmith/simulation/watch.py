@@ -73,9 +73,9 @@ class Watch:
     `first_told`: when a listing first had the instance; `not_before`: when the last one began that lacked it;
     `told_down`: when one last had it in a state in which it is not at work.
     `listings` are the times at which listings began, `delivered` those at which they came, and `told_to` the
-    generations that heard them; `starts`: when each generation began. `troubled_at`: when something last went wrong
-    that keeps the program from doing its work. `blind`: the scheduler has said nothing yet, or cannot be heard now;
-    `sighted_at`: when that was last over.
+    generations that heard them; `starts`: when each generation began, `died_at` when it ended. `troubled_at`: when
+    something last kept the program from doing its work. `blind`: the scheduler has said nothing yet, or cannot be
+    heard now; `sighted_at`: when that was last over.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Watch:
         self.up = False
         self.started_at = -math.inf
         self.starts: list[float] = []
+        self.died_at: dict[int, float] = {}
         self.troubled_at = -math.inf
         self.listing: Sequence[Instance] = ()
         self.listings: list[float] = []
@@ -210,6 +211,7 @@ class Watch:
     def death(self) -> None:
         """A generation has ended."""
         self.up = self._list_fails = False
+        self.died_at[self.generation] = self.now
         self.open_calls.clear()
         self.troubled()
         self._tell("on_death")
