@@ -14,6 +14,7 @@ from slotsmith.cli.demo import register as register_demo
 from slotsmith.cli.down import register as register_down
 from slotsmith.cli.explain import register as register_explain
 from slotsmith.cli.export import register as register_export
+from slotsmith.cli.plan import register as register_plan
 from slotsmith.cli.replay import register as register_replay
 from slotsmith.cli.run import register as register_run
 from slotsmith.cli.simulate import register as register_simulate
@@ -39,6 +40,7 @@ COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
     register_export,
     register_replay,
     register_simulate,
+    register_plan,
     register_config,
 )
 """Each adds a command or a group; the help lists them in this order."""

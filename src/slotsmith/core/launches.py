@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from slotsmith.core.backoff import BRAKE_AFTER
-from slotsmith.core.conditions import Conditions, coming_count
+from slotsmith.core.conditions import Conditions, coming_count, in_order
 from slotsmith.core.demand import Demand, unmet_beyond
 from slotsmith.core.view import View
 from slotsmith.model.decision import Launch, Termination, Unmet
@@ -67,7 +67,7 @@ def _allowed(view: View, found: Conditions, policy: Policy, now: float) -> tuple
     failures = view.launch_failures
     if now < failures.next_attempt_at:
         limits.append((0, f"the last launch failed, the next is tried after a pause: {failures.message}"))
-    given_up = view.fleet.ids(found.never_joined)
+    given_up = in_order(view.fleet, found.never_joined, view.fleet.launched_at)
     if view.join_failures.failures + len(given_up) >= BRAKE_AFTER:
         limits.append(_braked(view, found, given_up, now))
     return min(limits, key=lambda limit: limit[0])

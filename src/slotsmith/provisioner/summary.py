@@ -69,7 +69,9 @@ def summarize_unready(
 ) -> dict[str, Any]:
     """A pool whose provider is not ready: its instances are those of the `last` summary, its offering may be None."""
     last = last or {}
-    failures = books.launch_failures.get((last.get("offering") or {}).get("name", ""), NO_LAUNCH_FAILURES)
+    refused = books.launch_failures
+    newest = max(refused.values(), key=lambda each: each.last_at, default=NO_LAUNCH_FAILURES)
+    failures = refused.get(last["offering"]["name"], NO_LAUNCH_FAILURES) if last.get("offering") else newest
     kept = {key: last[key] for key in ("instances", "instances_omitted", "counts", "strays", "offering") if key in last}
     never = {"ok": False, "error": None, "at": None}
     return {

@@ -134,15 +134,15 @@ class MercyChecks:
             ending = None if record is None else record.termination
             if ending is not None:
                 self._ended_by_us[instance_id] = ending.reason
-                self._check(instance_id, ending.reason, ending.attempts)
+                self._check(instance_id, ending.reason)
             elif reason is not None:
                 self._ended_by_us[instance_id] = reason
-                self._check(instance_id, reason, 0)
+                self._check(instance_id, reason)
             else:
                 # What was decided is on record before anything of it is done.
                 self._watch.violated("I4", f"{instance_id} is told to end, and no reason is on record")
 
-    def _check(self, instance_id: str, reason: Reason, attempts: int) -> None:
+    def _check(self, instance_id: str, reason: Reason) -> None:
         watch = self._watch
         machine = watch.cloud.machines[instance_id]
         name = machine.agent_name
@@ -150,8 +150,8 @@ class MercyChecks:
         reported_busy = agent is not None and not agent.idle
         if reason.needs_drain:
             self._check_release(instance_id, name, reason)
-        # A repeat follows from what the last pass has taken in.
-        known = not attempts or self._has_taken_in(name)
+        # It follows from what the last pass has taken in.
+        known = self._has_taken_in(name)
         if reported_busy and busy and (reason not in _MISSING or known):
             watch.violated("I4", f"{instance_id} is told to end ({reason.value}) and was last reported busy")
         if reason in _MISSING and known and agent is not None and machine.state in _COUNTED:

@@ -37,6 +37,15 @@ class Solved(NamedTuple):
     pivots: int
 
 
+class _Silent(highspy.Highs):
+    """The solver without a word on standard output, where it would upset what reads a command's result."""
+
+    def enableCallbacks(self) -> None:  # noqa: N802 - the name is theirs
+        # The constructor calls this last, and this is what writes the solver's banner unless told not to.
+        self.silent()
+        super().enableCallbacks()
+
+
 class Program:
     """`counts` (n,) of each item, `prices` and `limits` of each owner; columns are added as they are found."""
 
@@ -46,7 +55,7 @@ class Program:
         self._prices, self._items = prices, len(counts)
         limited = np.flatnonzero(limits < ENDLESS)
         self._row_of = {owner: len(counts) + index for index, owner in enumerate(limited.tolist())}
-        self._highs = highspy.Highs()
+        self._highs = _Silent()
         self._highs.silent()
         for option, value in _OPTIONS:
             self._highs.setOptionValue(option, value)
