@@ -9,8 +9,8 @@ from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.record import StatisticsSpan
 
 # Clouds bill the way up, and not the way down.
-UNPAID: Final = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.TERMINATING)
-_PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
+_UNPAID: Final = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.TERMINATING)
+PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
 
 
 class PaidTime:
@@ -32,16 +32,17 @@ class PaidTime:
 
     def follow(self, instance: Instance, launched_at: float, now: float) -> None:
         """The instance is listed in its state: what is up is paid for from its launch on, what goes down until now."""
-        if instance.state in _PAID:
-            self._begin(instance, launched_at)
-        elif instance.state in UNPAID:
+        if instance.state in PAID:
+            self._begin(instance, launched_at, now)
+        elif instance.state in _UNPAID:
             self.end(instance.id, now)
 
-    def _begin(self, instance: Instance, start: float) -> None:
+    def _begin(self, instance: Instance, start: float, now: float) -> None:
         if instance.id not in self._open:
             slots = instance.capacity.slots if instance.capacity else 0
-            # A launch time that the cloud tells may lie before the last end.
-            start = max(start, self._ended.get(instance.id, start))
+            if instance.id in self._ended:
+                # A second life begins when the cloud says so, as far as that can be.
+                start = min(now, max(instance.launched_at, self._ended[instance.id]))
             self._open[instance.id] = StatisticsSpan(self._pool, instance.id, slots, start)
             self._write(self._open[instance.id])
 

@@ -23,7 +23,7 @@ from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import Provider
 from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.observer import Surroundings
-from slotsmith.provisioner.paid_time import UNPAID
+from slotsmith.provisioner.paid_time import PAID
 from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
 from slotsmith.provisioner.telemetry import Telemetry, TelemetrySink, log_sink
@@ -166,8 +166,9 @@ class Provisioner:
             await self._provider.setup()
         now = self._clock.now()
         kept = await self._run_store(lambda: self._store.load(self.pool))
-        # Those that are down may be started again, and are not paid for twice.
-        since = min((record.first_seen for record in kept.instances if record.instance.state in UNPAID), default=now)
+        # Those that are (or may be) down may be started again, and are not paid for twice.
+        down = [record.first_seen for record in kept.instances if record.instance.state not in PAID]
+        since = min(down, default=now)
         spans = await self._run_store(lambda: self._store.spans(self.pool, since, math.inf))
         books = Books(
             self.pool,

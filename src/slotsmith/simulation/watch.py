@@ -103,7 +103,8 @@ class Watch:
         self.sighted_at = -math.inf
         self.agents: dict[str, Agent] = {}
         self.idle_broken_at: dict[str, float] = {}
-        self._broken: dict[str, float] = {}
+        self._changed: dict[str, float] = {}
+        self._activities: dict[str, int] = {}
         self._decided_at = -math.inf
         self._there_since: dict[str, float] = {}
         self.last_there: dict[str, float] = {}
@@ -194,10 +195,11 @@ class Watch:
         self._there_since.clear()
         self._decided_at = -math.inf
         self.blind = True
-        for name, at in self._broken.items():
+        for name, at in self._changed.items():
             # A program that died before it decided has heard of it all the same.
             self.idle_broken_at.setdefault(name, at)
-        self._broken.clear()
+        self._changed.clear()
+        self._activities.clear()
         for record in self.ledger.present.values():
             # What a dead program had heard and not written, nobody knows.
             name = record.instance.agent_name
@@ -259,7 +261,7 @@ class Watch:
                 self.last_there[name] = self.now
         for record in self.ledger.present.values():
             if record.instance.agent_name not in names:
-                self._broken[record.instance.agent_name] = self.now
+                self._changed.setdefault(record.instance.agent_name, self.now)
         for agent in info.agents:
             self._heard(agent)
 
@@ -267,15 +269,7 @@ class Watch:
         last = self.agents.get(agent.name)
         if last is agent:
             return
-        # What an agent did before this generation heard of it, its record tells.
-        record = self.ledger.present.get(agent.name)
-        on_record = None if record is None else record.activity
-        before = on_record if last is None else last.activity
-        if not agent.idle or (before is not None and before != agent.activity):
-            self.idle_broken_at[agent.name] = self.now
-            self._broken.pop(agent.name, None)
-        elif agent.name not in self.first_heard:
-            self._broken[agent.name] = self.now
+        self._changed.setdefault(agent.name, self.now)
         self.first_heard.setdefault(agent.name, self.now)
         self._there_since.setdefault(agent.name, self.now)
         self.agents[agent.name] = agent
@@ -285,13 +279,26 @@ class Watch:
         self.decisions += 1
         is_first, self._decided_at = self._decided_at == -math.inf, self.now
         self.busy_with("decisions")
-        for name, at in self._broken.items():
-            # A program that has only just started takes in how things are, not what came before.
-            agent = self.agents.get(name)
-            if not is_first or agent is None or not agent.idle or name not in self.idle_broken_at:
-                self.idle_broken_at[name] = at
-        self._broken.clear()
+        for name, at in self._changed.items():
+            self._taken_in(name, at, is_first=is_first)
+        self._changed.clear()
         self._tell("on_decision", view, policy, decision)
+
+    def _taken_in(self, name: str, changed_at: float, *, is_first: bool) -> None:
+        """A pass sees how an agent is, and what it has done since the pass before; before that, its record tells."""
+        agent, record = self.agents.get(name), self.ledger.present.get(name)
+        if agent is None:
+            self._activities.pop(name, None)
+            self.idle_broken_at[name] = self.now
+            return
+        before = self._activities.get(name, None if record is None else record.activity)
+        worked = before is not None and before != agent.activity
+        # A program that has only just started takes in how things are, not what came before.
+        is_new = self.first_heard[name] >= changed_at and not (is_first and name in self.idle_broken_at)
+        if not agent.idle or worked or is_new:
+            # Before the first listing every view is taken in as it comes.
+            self.idle_broken_at[name] = changed_at if is_first else self.now
+        self._activities[name] = agent.activity
 
     def busy_with(self, what: str) -> None:
         """Something was done that must not be done without end at one time."""
