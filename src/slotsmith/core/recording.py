@@ -94,7 +94,7 @@ def _all(view: View) -> dict[str, Any]:
     return {
         "instances": [_instance(instance) for instance in view.fleet.instances],
         "agents": [_agent(agent) for agent in view.info.agents],
-        **{key: tell(view) for key, tell in (_DEMAND | _CIRCUMSTANCES).items()},
+        **{key: tell(view) for key, tell in (*_DEMAND.items(), *_CIRCUMSTANCES.items())},
     }
 
 
