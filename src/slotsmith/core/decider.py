@@ -10,6 +10,7 @@ from slotsmith.core.conditions import Conditions, conditions
 from slotsmith.core.fleet import Floats, Mask
 from slotsmith.core.free_capacity import KEPT_IDLE_PERIODS, demand_beyond
 from slotsmith.core.launches import choose_launches
+from slotsmith.core.several import outlook
 from slotsmith.core.terminations import choose_terminations
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision
@@ -19,9 +20,10 @@ from slotsmith.model.policy import Policy
 def decide(view: View, policy: Policy, now: float) -> Decision:
     """What to do at `now` (epoch seconds). The same view, policy and time always give the same decision."""
     found = conditions(view, policy, now)
-    wanted = demand_beyond(view, found, policy, now)
+    ahead = outlook(view, found, policy, now) if view.others else None
+    wanted = ahead.wanted if ahead else demand_beyond(view, found, policy, now)
     terminations = choose_terminations(view, found, wanted, policy)
-    launches, unmet, needed = choose_launches(view, found, terminations, wanted, policy, now)
+    launches, unmet, needed = choose_launches(view, found, terminations, ahead or wanted, policy, now)
     return Decision(
         at=now,
         launches=launches,
@@ -41,7 +43,8 @@ def _next_deadline(view: View, found: Conditions, policy: Policy, now: float) ->
         *_earliest(fleet.idle_since, found.long_idle, KEPT_IDLE_PERIODS * policy.max_idle_agent_period, now),
         *_earliest(found.disconnected_since, found.disconnected, policy.max_agent_disconnect_period, now),
         *_earliest(fleet.launched_at, first_wait, policy.max_agent_starting_period, now),
-        *(time for time in (view.launch_failures.next_attempt_at, view.join_failures.retry_at) if time > now),
+        *(each.failures.next_attempt_at for each in view.on_offer if each.failures.next_attempt_at > now),
+        *([view.join_failures.retry_at] if view.join_failures.retry_at > now else []),
     ]
     return min(times, default=None)
 

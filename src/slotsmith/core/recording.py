@@ -13,7 +13,10 @@ from typing import Any, Final
 from slotsmith.core.fleet import changed_positions
 from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
+from slotsmith.model.decision import Promise
 from slotsmith.model.instance import Instance
+from slotsmith.model.launch_error import NO_LAUNCH_FAILURES
+from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.task import ANYWHERE, TaskClass
@@ -21,7 +24,18 @@ from slotsmith.model.task import ANYWHERE, TaskClass
 Row = Mapping[str, Any]
 
 _DEMAND: Final = ("tasks", "groups", "desired_new")
-_CIRCUMSTANCES: Final = ("in_flight", "draining", "strays", "kept", "launch_failures", "join_failures", "blind")
+_CIRCUMSTANCES: Final = (
+    "in_flight",
+    "draining",
+    "strays",
+    "kept",
+    "launch_failures",
+    "join_failures",
+    "blind",
+    "other_failures",
+    "promised",
+    "spent_this_month",
+)
 
 
 def view_change(before: View | None, after: View, policy: Policy) -> dict[str, Any]:
@@ -31,7 +45,7 @@ def view_change(before: View | None, after: View, policy: Policy) -> dict[str, A
     row: dict[str, Any] = {}
     instances, gone = _difference(before.fleet.instances, after.fleet.instances)
     agents, lost = _difference(before.info.agents, after.info.agents)
-    row |= {"instances": [_instance(i) for i in instances]} if instances else {}
+    row |= {"instances": [_instance(i, named=bool(after.others)) for i in instances]} if instances else {}
     row |= {"gone": gone} if gone else {}
     row |= {"agents": [_agent(a) for a in agents]} if agents else {}
     row |= {"lost": lost} if lost else {}
@@ -91,7 +105,7 @@ def _difference(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[list[A
 
 def _all(view: View) -> dict[str, Any]:
     return {
-        "instances": [_instance(instance) for instance in view.fleet.instances],
+        "instances": [_instance(instance, named=bool(view.others)) for instance in view.fleet.instances],
         "agents": [_agent(agent) for agent in view.info.agents],
         **_demand(view),
         **_circumstances(view),
@@ -99,7 +113,19 @@ def _all(view: View) -> dict[str, Any]:
 
 
 def _config(view: View, policy: Policy) -> dict[str, Any]:
-    return {**asdict(policy), "capacity": _resources(view.offering.capacity)}
+    config = asdict(policy) | {"group_priorities": dict(policy.group_priorities)}
+    config = {key: value for key, value in config.items() if value is not None and value != {}}
+    offerings = [_offering(each.offering) for each in view.on_offer]
+    # What is launched from the only one has no name in a replay.
+    priced = view.others or view.offering.price is not None
+    return {**config, **({"offerings": offerings} if priced else {"capacity": _resources(view.offering.capacity)})}
+
+
+def _offering(offering: Offering) -> dict[str, Any]:
+    told = {"type": offering.instance_type, "zone": offering.zone, "market": offering.market, "price": offering.price}
+    return {key: value for key, value in told.items() if value not in (None, "")} | {
+        "capacity": _resources(offering.capacity)
+    }
 
 
 def _resources(resources: Resources) -> dict[str, Any]:
@@ -107,8 +133,10 @@ def _resources(resources: Resources) -> dict[str, Any]:
     return amounts | ({"extras": dict(resources.extras)} if resources.extras else {})
 
 
-def _instance(instance: Instance) -> dict[str, Any]:
-    more = {"token": instance.token} if instance.token else {}
+def _instance(instance: Instance, *, named: bool) -> dict[str, Any]:
+    """`named`: which offering it is of matters, where there are several."""
+    more: dict[str, Any] = {"token": instance.token} if instance.token else {}
+    more |= {"offering": instance.offering} if named and instance.offering else {}
     return {
         "id": instance.id,
         "launch": instance.launched_at,
@@ -148,12 +176,26 @@ def _task(kind: TaskClass) -> dict[str, Any]:
 
 
 def _circumstances(view: View) -> dict[str, Any]:
+    other_failures = {
+        each.offering.name: asdict(each.failures) for each in view.others if each.failures != NO_LAUNCH_FAILURES
+    }
+    promised = {token: [_promise(each) for each in promises] for token, promises in sorted(view.promised.items())}
     return {
-        "in_flight": [{"token": i.token, "count": i.count, "at": i.asked_at} for i in view.in_flight],
+        "in_flight": [
+            {"token": i.token, "count": i.count, "at": i.asked_at, "offering": i.offering} for i in view.in_flight
+        ],
         "draining": sorted(view.draining),
         "strays": sorted(view.strays),
         "kept": sorted(view.kept),
         "launch_failures": asdict(view.launch_failures),
         "join_failures": asdict(view.join_failures),
         "blind": view.blind,
+        "other_failures": other_failures,
+        "promised": promised,
+        "spent_this_month": view.spent_this_month,
     }
+
+
+def _promise(promise: Promise) -> dict[str, Any]:
+    members = [{"task": _task(held.tasks), "units": held.units, "of": held.of} for held in promise.members]
+    return {"count": promise.count, "members": members}
