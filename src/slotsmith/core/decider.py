@@ -38,13 +38,13 @@ def _next_deadline(view: View, found: Conditions, policy: Policy, now: float) ->
     """The earliest time at which a period or a back-off that runs now is over."""
     fleet = view.fleet
     first_wait = found.recently_launched & ~found.pending
+    pauses = (each.failures.next_attempt_at for each in view.on_offer)
     times = [
         *_earliest(fleet.idle_since, found.idle & ~found.long_idle, policy.max_idle_agent_period, now),
         *_earliest(fleet.idle_since, found.long_idle, KEPT_IDLE_PERIODS * policy.max_idle_agent_period, now),
         *_earliest(found.disconnected_since, found.disconnected, policy.max_agent_disconnect_period, now),
         *_earliest(fleet.launched_at, first_wait, policy.max_agent_starting_period, now),
-        *(each.failures.next_attempt_at for each in view.on_offer if each.failures.next_attempt_at > now),
-        *([view.join_failures.retry_at] if view.join_failures.retry_at > now else []),
+        *(time for time in (*pauses, view.join_failures.retry_at) if time > now),
     ]
     return min(times, default=None)
 

@@ -86,16 +86,21 @@ def free_capacity(
             for (left, zero, idle, offering), rows in by_room.items()
         ]
 
-    there = [*free(connected & ~found.long_idle, rank=0, named=False), *free(kept & others, rank=1, named=True)]
-    starting, pending = found.recently_launched & ~found.pending & others, found.pending & others
+    booting, requested = found.recently_launched & ~found.pending & others, found.pending & others
     if several:
         in_flight = Counter() if aside is None else aside.in_flight
-        return [*there, *_coming_of_several(view, starting, pending, in_flight, zero_slot_tasks)]
-    requests = in_order(fleet, pending, fleet.launched_at)
+        on_their_way = list(_coming_of_several(view, booting, requested, in_flight, zero_slot_tasks))
+    else:
+        starting = int(np.count_nonzero(booting)) + view.in_flight_count
+        pending = in_order(fleet, requested, fleet.launched_at)
+        on_their_way = [
+            *coming(starting, (), rank=2),
+            *coming(len(pending), pending, rank=3),
+        ]
     return [
-        *there,
-        *coming(int(np.count_nonzero(starting)) + view.in_flight_count, (), rank=2),
-        *coming(len(requests), requests, rank=3),
+        *free(connected & ~found.long_idle, rank=0, named=False),
+        *free(kept & others, rank=1, named=True),
+        *on_their_way,
     ]
 
 

@@ -41,13 +41,12 @@ def choose_launches(
     needed = max(for_tasks, for_minimum)
     if needed <= 0:
         return (), (), 0
-    allowed, reason = _allowed(view, found, policy, now)
+    allowed, reason, braked = _allowed(view, found, policy, now)
     if view.blind and allowed > for_minimum:
         # Otherwise a scheduler that has died would be launched for as long as its agents give up and end.
         allowed, reason = max(0, for_minimum), "the scheduler cannot be heard, and what it last asked for may be over"
     if isinstance(asked, Outlook):
-        allowance = Allowance(allowed, reason, allowed < _room(view, policy))
-        return _of_several(view, asked, for_tasks, for_minimum, allowance, policy, now)
+        return _of_several(view, asked, for_tasks, for_minimum, Allowance(allowed, reason, braked), policy, now)
     # Under a limit the tasks may ask for fewer than the limit: a gang is begun whole or not at all.
     for_tasks_now = wanted.within(allowed).new_instances if view.info.tasks else min(for_tasks, allowed)
     if view.join_failures.failures >= BRAKE_AFTER:
@@ -105,16 +104,13 @@ def _for_minimum(policy: Policy) -> str:
     return f"the minimum is {policy.min_instances}"
 
 
-def _room(view: View, policy: Policy) -> int:
-    return max(0, policy.max_instances - len(view.fleet) - view.in_flight_count)
-
-
-def _allowed(view: View, found: Conditions, policy: Policy, now: float) -> tuple[int, str]:
+def _allowed(view: View, found: Conditions, policy: Policy, now: float) -> Allowance:
     """How many instances may be launched now, and the reason when there are not more.
 
     All that is listed fills the pool until it is known to be gone, whatever its state and whoever it belongs to.
     """
-    limits = [(_room(view, policy), _full(view, policy))]
+    room = policy.max_instances - len(view.fleet) - view.in_flight_count
+    limits = [(max(0, room), _full(view, policy))]
     failures = view.launch_failures
     if not view.others:
         # Of several offerings each has its own limits.
@@ -124,7 +120,8 @@ def _allowed(view: View, found: Conditions, policy: Policy, now: float) -> tuple
     given_up = in_order(view.fleet, found.never_joined, view.fleet.launched_at)
     if view.join_failures.failures + len(given_up) >= BRAKE_AFTER:
         limits.append(_braked(view, found, given_up, now))
-    return min(limits, key=lambda limit: limit[0])
+    count, reason = min(limits, key=lambda limit: limit[0])
+    return Allowance(count, reason, braked=count < room)
 
 
 def _full(view: View, policy: Policy) -> str:

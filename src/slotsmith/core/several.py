@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from slotsmith.core import unmet
 from slotsmith.core.conditions import Conditions
@@ -42,8 +42,7 @@ class Outlook:
     wanted: Demand
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """At most so many instances may be launched, and `reason` says why not more; `braked`: below the pool's room."""
 
     instances: int

@@ -27,3 +27,14 @@ class Policy:
     max_dollars_per_month: float | None = None
     headroom_slots: int = 0
     group_priorities: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Other limits for `lasts` seconds from each moment that `cron` names in a time zone; None = as at other times."""
+
+    cron: str
+    zone: str
+    lasts: float
+    min_instances: int | None = None
+    max_instances: int | None = None
