@@ -11,6 +11,7 @@ import numpy as np
 from slotsmith.core.conditions import Conditions, coming_count, in_order
 from slotsmith.core.demand import NO_DEMAND, Demand, FreeCapacity, demand
 from slotsmith.core.fleet import NO_AGENT, Mask
+from slotsmith.core.headroom import beyond_headroom, free_slots
 from slotsmith.core.promises import SetAside
 from slotsmith.core.view import View
 from slotsmith.model.policy import Policy
@@ -34,6 +35,7 @@ def demand_beyond(view: View, found: Conditions, policy: Policy, now: float) -> 
         view.offering,
         max_instances=policy.max_instances,
         max_zero_slot_tasks=policy.max_zero_slot_tasks_per_agent,
+        priorities=dict(policy.group_priorities),
     )
 
 
@@ -143,4 +145,10 @@ def out_of_patience(view: View, found: Conditions, policy: Policy, now: float) -
     fleet = view.fleet
     waited = found.long_idle & (now > fleet.idle_since + patience)
     spare = int(np.count_nonzero(found.working)) - policy.min_instances
-    return in_order(fleet, waited, fleet.idle_since)[: max(0, spare)] if waited.any() else []
+    if not waited.any():
+        return []
+    longest = in_order(fleet, waited, fleet.idle_since)
+    if policy.headroom_slots:
+        # What is kept for the headroom has been idle for long, and that says nothing about the scheduler.
+        longest = list(beyond_headroom(view, longest, free_slots(view, found) - policy.headroom_slots))
+    return longest[: max(0, spare)]

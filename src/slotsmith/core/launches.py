@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from slotsmith.core import headroom
 from slotsmith.core.backoff import BRAKE_AFTER
 from slotsmith.core.conditions import Conditions, coming_count, in_order
 from slotsmith.core.demand import Demand, unmet_beyond
+from slotsmith.core.fleet import Mask
 from slotsmith.core.several import Allowance, Outlook, merged, one_by_one
+from slotsmith.core.several import for_headroom as plan_for_headroom
 from slotsmith.core.several import for_tasks as plan_for_tasks
 from slotsmith.core.spending import limits_on
 from slotsmith.core.view import View
@@ -38,7 +42,9 @@ def choose_launches(
         coming = int(np.count_nonzero(found.recently_launched & ~leaving)) + view.in_flight_count
         for_tasks = max(0, view.info.desired_new - coming)
     for_minimum = policy.min_instances - staying
-    needed = max(for_tasks, for_minimum)
+    lacking = max(0.0, -spare_slots(view, found, asked, policy, leaving))
+    for_headroom = math.ceil(lacking / max(1, view.offering.capacity.slots))
+    needed = max(for_tasks + for_headroom, for_minimum)
     if needed <= 0:
         return (), (), 0
     allowed, reason, braked = _allowed(view, found, policy, now)
@@ -46,27 +52,50 @@ def choose_launches(
         # Otherwise a scheduler that has died would be launched for as long as its agents give up and end.
         allowed, reason = max(0, for_minimum), "the scheduler cannot be heard, and what it last asked for may be over"
     if isinstance(asked, Outlook):
-        return _of_several(view, asked, for_tasks, for_minimum, Allowance(allowed, reason, braked), policy, now)
+        needs = _Needs(for_tasks, int(lacking), for_minimum)
+        return _of_several(view, asked, needs, Allowance(allowed, reason, braked), policy, now)
     # Under a limit the tasks may ask for fewer than the limit: a gang is begun whole or not at all.
     for_tasks_now = wanted.within(allowed).new_instances if view.info.tasks else min(for_tasks, allowed)
     if view.join_failures.failures >= BRAKE_AFTER:
         # Whether instances join at all is to be found out, also for a gang that needs several of them.
         for_tasks_now = min(for_tasks, allowed)
-    count = min(allowed, max(for_tasks_now, for_minimum))
+    count = min(allowed, max(for_tasks_now + for_headroom, for_minimum))
     unmet: tuple[Unmet, ...] = ()
     if count < needed:
         unmet = unmet_beyond(wanted, count, reason) or (Unmet(needed - count, reason),)
     if count <= 0:
         return (), unmet, needed
-    why = _for_tasks(for_tasks) if count > for_minimum else _for_minimum(policy)
+    reasons = [_for_tasks(for_tasks)] * (for_tasks > 0) + [_for_headroom(policy)] * (for_headroom > 0)
+    why = " and ".join(reasons) if count > for_minimum else _for_minimum(policy)
     return (Launch(view.offering, count, why),), unmet, needed
+
+
+def spare_slots(
+    view: View, found: Conditions, asked: Demand | Outlook, policy: Policy, leaving: Mask | None = None
+) -> float:
+    """Slots that are free beyond the headroom once what the tasks ask for is there; see `core.headroom`."""
+    if not policy.headroom_slots:
+        return math.inf
+    if isinstance(asked, Outlook):
+        launches, wanted = asked.plan.launches, asked.wanted
+        new_slots = sum(planned.count * planned.offering.capacity.slots for planned in launches)
+    else:
+        new_slots, wanted = asked.new_instances * view.offering.capacity.slots, asked
+    return headroom.spare_slots(view, found, wanted, new_slots, policy, leaving)
+
+
+class _Needs(NamedTuple):
+    """Instances for tasks, slots for the headroom, and instances for the minimum, each beyond what there is."""
+
+    for_tasks: int
+    headroom_slots: int
+    for_minimum: int
 
 
 def _of_several(
     view: View,
     ahead: Outlook,
-    for_tasks: int,
-    for_minimum: int,
+    needs: _Needs,
     allowed: Allowance,
     policy: Policy,
     now: float,
@@ -74,6 +103,7 @@ def _of_several(
     """The same with several offerings: what the planner chooses, and the cheapest for what is only counted."""
     launches: list[Launch] = []
     unmet: tuple[Unmet, ...] = ()
+    for_tasks, slots, for_minimum = needs
     if view.info.desired_new is not None:
         # The scheduler counts in instances of the first offering.
         count = min(for_tasks, allowed.instances)
@@ -84,6 +114,9 @@ def _of_several(
         # While the scheduler cannot be heard nothing is launched for tasks.
         for_them = Allowance(0, allowed.reason, True) if view.blind else allowed
         launches, unmet = plan_for_tasks(ahead, view, policy, now, for_them)
+    if slots and not view.blind:
+        more, left = plan_for_headroom(ahead, view, policy, now, allowed, slots, launches, _for_headroom(policy))
+        launches, unmet = [*launches, *more], (*unmet, *left)
     count = sum(launch.count for launch in launches)
     missing = for_minimum - count
     if missing > 0:
@@ -98,6 +131,10 @@ def _of_several(
 
 def _for_tasks(count: int) -> str:
     return f"pending tasks need {count} more instance{'s' if count != 1 else ''}"
+
+
+def _for_headroom(policy: Policy) -> str:
+    return f"the headroom is {policy.headroom_slots} slot{'s' if policy.headroom_slots != 1 else ''}"
 
 
 def _for_minimum(policy: Policy) -> str:

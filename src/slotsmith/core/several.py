@@ -24,10 +24,12 @@ from slotsmith.core.planning.problem import Choice, Limits, Problem
 from slotsmith.core.planning.solve import plan as solve
 from slotsmith.core.promises import promises_of, set_aside
 from slotsmith.core.spending import limits_on, money, slots_held
+from slotsmith.core.stages import in_stages
 from slotsmith.core.view import OnOffer, View
 from slotsmith.model.decision import Launch, Promise, Unmet
 from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
+from slotsmith.model.resources import Resources
 from slotsmith.model.task import TaskClass
 
 _NOTHING: Final = Plan()
@@ -144,19 +146,55 @@ def for_tasks(
     problem = _for_now(ahead, view, policy, allowed, shut)
     wants = Counter({planned.offering.name: planned.count for planned in ahead.plan.launches})
     fits = not (wants.keys() & shut.keys()) and _within(ahead.plan, problem.limits)
-    plan = ahead.plan if fits else solve(problem, QUICK)
-    left = () if fits else plan.unmet
+    plans = [ahead.plan] if fits else in_stages(problem, dict(policy.group_priorities))
+    left = () if fits else tuple(each for plan in plans for each in plan.unmet)
     if allowed.braked or not allowed.instances:
         left = tuple(replace(each, reason=allowed.reason) for each in left)
     without = sorted(wants.keys() & shut.keys())
     reason = f"pending tasks need {count} more instance{'s' if count != 1 else ''}"
     reason += f", without {' and '.join(without)}, whose last launch failed" if without else ""
-    promises = promises_of(plan)
-    launches = [Launch(p.offering, p.count, reason, promises.get(p.offering, ())) for p in plan.launches]
+    launches = [
+        Launch(planned.offering, planned.count, reason, promises_of(plan).get(planned.offering, ()))
+        for plan in plans
+        for planned in plan.launches
+    ]
     if allowed.braked and allowed.instances and not launches:
         # Whether instances join at all is to be found out, also for a gang that needs several of them.
         launches = one_by_one(view, policy, now, allowed.instances, reason, [])[0]
     return launches, left
+
+
+def for_headroom(
+    ahead: Outlook,
+    view: View,
+    policy: Policy,
+    now: float,
+    allowed: Allowance,
+    slots: int,
+    begun: Sequence[Launch],
+    reason: str,
+) -> tuple[list[Launch], tuple[Unmet, ...]]:
+    """What to launch beside launches that are begun so that so many more slots are free, and why not all of it."""
+    shut = {each.offering.name: text for each in view.on_offer if (text := barred(each, now))}
+    limits = _for_now(ahead, view, policy, allowed, shut).limits
+    for launch in begun:
+        limits = replace(
+            limits,
+            instances=limits.instances + launch.count,
+            slots=limits.slots + launch.count * launch.offering.capacity.slots,
+            dollars_per_hour=limits.dollars_per_hour + launch.count * (launch.offering.price or 0.0),
+        )
+    choices = tuple(Choice(each.offering, barred=shut.get(each.offering.name, "")) for each in view.on_offer)
+    # A slot is what a task of one slot takes, and nothing else of the instance.
+    problem = Problem((TaskClass(Resources(1), slots),), choices, limits=limits)
+    plan = solve(problem, QUICK)
+    why = allowed.reason if allowed.braked or not allowed.instances else ""
+    largest = max(1, *(each.offering.capacity.slots for each in view.on_offer))
+    left = tuple(
+        Unmet(math.ceil(each.count / largest), f"{reason}, {each.count} lack: {why or each.reason}")
+        for each in plan.unmet
+    )
+    return [Launch(planned.offering, planned.count, reason) for planned in plan.launches], left
 
 
 def _for_now(ahead: Outlook, view: View, policy: Policy, allowed: Allowance, shut: dict[str, str]) -> Problem:
