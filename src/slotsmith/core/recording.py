@@ -6,8 +6,9 @@ they are a file for `replay` (see `core.replay_cases` for its form).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, Final
 
 from slotsmith.core.fleet import changed_positions
@@ -23,20 +24,6 @@ from slotsmith.model.task import ANYWHERE, TaskClass
 
 Row = Mapping[str, Any]
 
-_DEMAND: Final = ("tasks", "groups", "desired_new")
-_CIRCUMSTANCES: Final = (
-    "in_flight",
-    "draining",
-    "strays",
-    "kept",
-    "launch_failures",
-    "join_failures",
-    "blind",
-    "other_failures",
-    "promised",
-    "spent_this_month",
-)
-
 
 def view_change(before: View | None, after: View, policy: Policy) -> dict[str, Any]:
     """What a record of `after` must add to a record of `before` (None = say everything); empty when they are alike."""
@@ -50,10 +37,13 @@ def view_change(before: View | None, after: View, policy: Policy) -> dict[str, A
     row |= {"agents": [_agent(a) for a in agents]} if agents else {}
     row |= {"lost": lost} if lost else {}
     if before.info is not after.info:
-        was, now = _demand(before), _demand(after)
-        row |= {key: now[key] for key in now if now[key] != was[key]}
-    was, now = _circumstances(before), _circumstances(after)
-    return row | {key: now[key] for key in now if now[key] != was[key]}
+        row |= {key: tell(after) for key, tell in _DEMAND.items() if _differ(key, before.info, after.info)}
+    return row | {key: tell(after) for key, tell in _CIRCUMSTANCES.items() if _differ(key, before, after)}
+
+
+def _differ(name: str, before: object, after: object) -> bool:
+    was, now = getattr(before, name), getattr(after, name)
+    return was is not now and bool(was != now)
 
 
 def fold(pool: str, rows: Iterable[tuple[float, Row]]) -> dict[str, Any]:
@@ -107,8 +97,7 @@ def _all(view: View) -> dict[str, Any]:
     return {
         "instances": [_instance(instance, named=bool(view.others)) for instance in view.fleet.instances],
         "agents": [_agent(agent) for agent in view.info.agents],
-        **_demand(view),
-        **_circumstances(view),
+        **{key: tell(view) for key, tell in (*_DEMAND.items(), *_CIRCUMSTANCES.items())},
     }
 
 
@@ -158,14 +147,6 @@ def _agent(agent: Agent) -> dict[str, Any]:
     return told | {key: value for key, value in numbers.items() if value}
 
 
-def _demand(view: View) -> dict[str, Any]:
-    return {
-        "tasks": [_task(kind) for kind in view.info.tasks],
-        "groups": [asdict(group) for group in view.info.groups],
-        "desired_new": view.info.desired_new,
-    }
-
-
 def _task(kind: TaskClass) -> dict[str, Any]:
     told = {"id": kind.example, **_resources(kind.resources), "count": kind.count}
     told |= {"gang": kind.gang} if kind.gang > 1 else {}
@@ -175,27 +156,46 @@ def _task(kind: TaskClass) -> dict[str, Any]:
     return told | ({"constraints": wants} if wants else {})
 
 
-def _circumstances(view: View) -> dict[str, Any]:
-    other_failures = {
-        each.offering.name: asdict(each.failures) for each in view.others if each.failures != NO_LAUNCH_FAILURES
-    }
-    promised = {token: [_promise(each) for each in promises] for token, promises in sorted(view.promised.items())}
-    return {
-        "in_flight": [
-            {"token": i.token, "count": i.count, "at": i.asked_at, "offering": i.offering} for i in view.in_flight
-        ],
-        "draining": sorted(view.draining),
-        "strays": sorted(view.strays),
-        "kept": sorted(view.kept),
-        "launch_failures": asdict(view.launch_failures),
-        "join_failures": asdict(view.join_failures),
-        "blind": view.blind,
-        "other_failures": other_failures,
-        "promised": promised,
-        "spent_this_month": view.spent_this_month,
-    }
+def _in_flight(view: View) -> list[dict[str, Any]]:
+    # Which offering it is of matters where there are several.
+    named = {i.token: {"offering": i.offering} if view.others else {} for i in view.in_flight}
+    return [{"token": i.token, "count": i.count, "at": i.asked_at, **named[i.token]} for i in view.in_flight]
+
+
+def _others(view: View) -> dict[str, Any]:
+    failed = (each for each in view.others if each.failures != NO_LAUNCH_FAILURES)
+    return {each.offering.name: asdict(each.failures) for each in failed}
+
+
+def _promised(view: View) -> dict[str, Any]:
+    return {token: [_promise(each) for each in promises] for token, promises in sorted(view.promised.items())}
 
 
 def _promise(promise: Promise) -> dict[str, Any]:
     members = [{"task": _task(held.tasks), "units": held.units, "of": held.of} for held in promise.members]
     return {"count": promise.count, "members": members}
+
+
+_DEMAND: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
+    {
+        "tasks": lambda view: [_task(kind) for kind in view.info.tasks],
+        "groups": lambda view: [asdict(group) for group in view.info.groups],
+        "desired_new": lambda view: view.info.desired_new,
+    }
+)
+"""What the scheduler asks for: the fields of scaling info with what is told of each."""
+_CIRCUMSTANCES: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
+    {
+        "in_flight": _in_flight,
+        "draining": lambda view: sorted(view.draining),
+        "strays": lambda view: sorted(view.strays),
+        "kept": lambda view: sorted(view.kept),
+        "launch_failures": lambda view: asdict(view.launch_failures),
+        "join_failures": lambda view: asdict(view.join_failures),
+        "blind": lambda view: view.blind,
+        "others": _others,
+        "promised": _promised,
+        "spent_this_month": lambda view: view.spent_this_month,
+    }
+)
+"""The other fields of a view, likewise."""

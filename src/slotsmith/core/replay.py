@@ -62,7 +62,7 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
             join_failures=tick.join_failures,
             # Before the scheduler has said anything, an agent's silence means nothing.
             blind=tick.blind or info is None,
-            others=tuple(OnOffer(each, tick.other_failures.get(each.name, NO_LAUNCH_FAILURES)) for each in case.others),
+            others=tuple(OnOffer(each, tick.others.get(each.name, NO_LAUNCH_FAILURES)) for each in case.others),
             promised=tick.promised,
             spent_this_month=tick.spent_this_month,
         )

@@ -14,8 +14,9 @@ All times and periods are seconds. A launch time of null is one before all other
 `in_flight` may also be a plain number. Instead of `slots_per_instance`, `offerings` may list what the pool can launch,
 each as `{"type": "a", "zone": "", "market": "on-demand", "price": 1.0, "capacity": {"slots": 4}}`. What else a pass of
 the default rules was decided from may be there too: `strays`, `kept`, `blind`, `launch_failures` (of the first
-offering), `other_failures` (of others, by name), `join_failures`, `promised` and `spent_this_month`, as in `View`. Keys
-that say what was expected, or anything else that is not read here, are ignored, unless they look like a key that is.
+offering), `others` (those of other offerings, by name), `join_failures`, `promised` and `spent_this_month`, as in
+`View`. Keys that say what was expected, or anything else that is not read here, are ignored, unless they look like a
+key that is.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class ReplayTick:
     launch_failures: LaunchFailures = NO_LAUNCH_FAILURES
     join_failures: JoinFailures = NO_JOIN_FAILURES
     blind: bool = False
-    other_failures: Mapping[str, LaunchFailures] = field(default_factory=dict)
+    others: Mapping[str, LaunchFailures] = field(default_factory=dict)
     promised: Mapping[str, tuple[Promise, ...]] = field(default_factory=dict)
     spent_this_month: float = 0.0
 
@@ -233,7 +234,7 @@ def _tick(node: Node, offering: Offering) -> ReplayTick:
         launch_failures=node.optional("launch_failures", _launch_failures, NO_LAUNCH_FAILURES),
         join_failures=node.optional("join_failures", _join_failures, NO_JOIN_FAILURES),
         blind=node.optional("blind", Node.flag, False),
-        other_failures=_by_name(node, "other_failures", _launch_failures),
+        others=_by_name(node, "others", _launch_failures),
         promised=_by_name(node, "promised", _promises),
         spent_this_month=node.optional("spent_this_month", _amount, 0.0),
     )
