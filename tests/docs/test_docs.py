@@ -134,8 +134,7 @@ def test_every_key_is_told_with_its_default(heading: str) -> None:
         if row[0] != "Key"
     }
     view = public_view(model(**required))
-    needed = {name for name, field in model.model_fields.items() if field.is_required()}
-    expected = {name: "required" if name in needed else _written(view.get(name)) for name in model.model_fields}
+    expected = {name: "required" if name in required else _written(view.get(name)) for name in model.model_fields}
     if model is WindowSettings:
         expected["max_instances"] = "none"  # one of the two limits is needed, whichever
     assert told == expected
