@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -57,7 +57,7 @@ def outlook(view: View, found: Conditions, policy: Policy, now: float) -> Outloo
     zero = policy.max_zero_slot_tasks_per_agent
     aside = set_aside(view, found, zero)
     existing = (*aside.existing, *free_capacity(view, found, policy, now, aside))
-    choices = tuple(Choice(each.offering) for each in view.on_offer)
+    choices = _choices(view, {})
     problem = Problem((), choices, existing, aside.groups, max_zero_slot_tasks=zero)
     if not aside.tasks:
         return Outlook(problem, _NOTHING, replace(NO_DEMAND, used=aside.used) if aside.used else NO_DEMAND)
@@ -184,7 +184,7 @@ def for_headroom(
             slots=limits.slots + launch.count * launch.offering.capacity.slots,
             dollars_per_hour=limits.dollars_per_hour + launch.count * (launch.offering.price or 0.0),
         )
-    choices = tuple(Choice(each.offering, barred=shut.get(each.offering.name, "")) for each in view.on_offer)
+    choices = _choices(view, shut)
     # A slot is what a task of one slot takes, and nothing else of the instance.
     problem = Problem((TaskClass(Resources(1), slots),), choices, limits=limits)
     plan = solve(problem, QUICK)
@@ -211,8 +211,14 @@ def _for_now(ahead: Outlook, view: View, policy: Policy, allowed: Allowance, shu
         dollars_per_hour=spending.spent,
         dollars_reason=spending.reason,
     )
-    choices = tuple(Choice(each.offering, barred=shut.get(each.offering.name, "")) for each in view.on_offer)
+    choices = _choices(view, shut)
     return replace(ahead.problem, tasks=tasks, choices=choices, limits=limits)
+
+
+def _choices(view: View, shut: Mapping[str, str]) -> tuple[Choice, ...]:
+    """What is on offer, cheapest first, in whatever order it comes; `shut` says by name what is left alone, and why."""
+    by_price = sorted((each.offering for each in view.on_offer), key=lambda each: (each.price or 0.0, each.name))
+    return tuple(Choice(offering, barred=shut.get(offering.name, "")) for offering in by_price)
 
 
 def _within(plan: Plan, limits: Limits) -> bool:
@@ -240,7 +246,7 @@ def one_by_one(
     """
     suits = [each for each in view.on_offer if at_least is None or at_least.capacity.fits_in(each.offering.capacity)]
     launches: list[Launch] = []
-    why = "; ".join(f"{each.offering.name}: {text}" for each in suits if (text := barred(each, now)))
+    why = "; ".join(sorted(f"{each.offering.name}: {text}" for each in suits if (text := barred(each, now))))
     for offering in open_offerings(view, now):
         if count <= 0:
             break

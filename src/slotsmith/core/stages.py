@@ -16,6 +16,8 @@ from slotsmith.model.task import TaskClass
 
 # After all that exists, as what it will be once it is launched.
 _JUST_PLANNED = 9
+# Each is another plan, and the largest instances are those that matter.
+_MOST_SIZES = 4
 
 
 def in_stages(problem: Problem, priorities: Mapping[str, int]) -> list[Plan]:
@@ -26,9 +28,31 @@ def in_stages(problem: Problem, priorities: Mapping[str, int]) -> list[Plan]:
     plans = []
     for _, tasks in sorted(levels.items(), reverse=True):
         problem = replace(problem, tasks=tuple(tasks))
-        plans.append(solve(problem, QUICK))
+        plans.append(_most_held(problem))
         problem = replace(problem, existing=tuple(left_by(problem, plans[-1])), limits=after(problem.limits, plans[-1]))
     return plans
+
+
+def _most_held(problem: Problem) -> Plan:
+    """The plan within the limits that holds most.
+
+    The planner gives a task that spans the cheapest instances, which may be too many for the limits when they are
+    small: then it is tried without those, too.
+    """
+    plan = solve(problem, QUICK)
+    if not any(each.tasks is not None and each.tasks.spans for each in plan.unmet):
+        return plan
+    plans = [plan]
+    sizes = sorted({choice.offering.capacity.slots for choice in problem.choices}, reverse=True)
+    for least in sizes[:_MOST_SIZES]:
+        larger = tuple(choice for choice in problem.choices if choice.offering.capacity.slots >= least)
+        if len(larger) < len(problem.choices):
+            plans.append(solve(replace(problem, choices=larger), QUICK))
+    return min(plans, key=lambda each: (_slots_left(each), each.cost_per_hour))
+
+
+def _slots_left(plan: Plan) -> int:
+    return sum(each.count * each.tasks.gang * each.tasks.resources.slots for each in plan.unmet if each.tasks)
 
 
 def priority_of(kind: TaskClass, priorities: Mapping[str, int]) -> int:

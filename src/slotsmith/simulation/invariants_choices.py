@@ -107,7 +107,10 @@ class ChoiceChecks:
             max_instances=policy.max_instances,
             max_zero_slot_tasks=most_zero,
         ).new_instances
-        needed = max(needed, policy.min_instances - free.total() - view.in_flight_count)
+        if view.others and needed:
+            return  # how many that are depends on which are chosen
+        warm = math.ceil(policy.headroom_slots / max(1, min(each.offering.capacity.slots for each in view.on_offer)))
+        needed = max(needed, policy.min_instances - free.total() - view.in_flight_count) + warm
         if decision.launch_count > needed:
             self._watch.violated(
                 "I5", f"{decision.launch_count} are launched, beside {free.total()} idle agents {needed} are needed"

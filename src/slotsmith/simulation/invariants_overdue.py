@@ -10,6 +10,7 @@ from slotsmith.model.instance import InstanceState
 from slotsmith.model.record import InstanceRecord
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.simulation.invariants_fleet import SLACK
+from slotsmith.simulation.liveness import least_of
 from slotsmith.simulation.watch import Watch
 
 _UP: Final = (InstanceState.STARTING, InstanceState.RUNNING)
@@ -104,4 +105,4 @@ class OverdueChecks:
             record.termination is None and record.instance.state in _UP and record.instance.agent_name in watch.agents
             for record in watch.ledger.present.values()
         )
-        return at_work - watch.policy.min_instances
+        return at_work - least_of(watch.policy, watch.settings.largest.capacity)

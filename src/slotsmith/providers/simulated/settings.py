@@ -67,6 +67,11 @@ class SimulatedSettings(ProviderSettings):
         return types
 
     @property
+    def largest(self) -> Offering:
+        """The one with the most slots; of equals the first."""
+        return max(self.offerings, key=lambda each: (each.capacity.slots, each.capacity.cpus, each.capacity.mem_gib))
+
+    @property
     def offerings(self) -> tuple[Offering, ...]:
         """What can be launched; the first is what a pool is counted in where one number must do."""
         return tuple(each.offering for each in self.instance_types)
