@@ -16,8 +16,12 @@ from slotsmith.simulation.watch import Watch
 
 def least_of(policy: Policy, capacity: Resources) -> int:
     """How many instances of that size a pool has when there is nothing to do: the minimum, and its headroom."""
-    warm = math.ceil(policy.headroom_slots / capacity.slots) if policy.headroom_slots else 0
-    return max(policy.min_instances, min(policy.max_instances, warm))
+    return max(policy.min_instances, min(policy.max_instances, warm_of(policy, capacity)))
+
+
+def warm_of(policy: Policy, capacity: Resources) -> int:
+    """How many idle instances of that size the headroom takes."""
+    return math.ceil(policy.headroom_slots / capacity.slots) if policy.headroom_slots else 0
 
 
 class Liveness:
