@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, event
 from store_values import OFFERING, changes, intent, record
 
-from conftest import Opener
+from store_values import Opener
 from slotsmith.model.decision import Decision, Launch, Reason
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch import INTENT_TRANSITIONS, IntentState

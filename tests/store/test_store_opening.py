@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from store_values import changes, intent, record, url_of
 
-from conftest import Opener
+from store_values import Opener
 from slotsmith.store.base import StoreError
 from slotsmith.store.lock import StoreLock
 from slotsmith.store.place import Place

@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 from store_values import changes, url_of
 
-from conftest import Opener
+from store_values import Opener
 from slotsmith.store.base import StoreError
 from slotsmith.store.sql import SqlStore, open_store
 

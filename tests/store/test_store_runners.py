@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from store_values import changes, intent
 
-from conftest import Opener
+from store_values import Opener
 from slotsmith.store.base import StoreError, StoreRunner
 from slotsmith.store.writer import InlineRunner, ThreadRunner
 

@@ -12,7 +12,7 @@ from sqlalchemy import Table, create_engine, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from conftest import Opener
+from store_values import Opener
 from slotsmith.store import migrations
 from slotsmith.store.schema import metadata
 from slotsmith.store.sql import SqlStore
