@@ -307,7 +307,11 @@ class Ec2:
             self.end(one)
         return {
             "TerminatingInstances": [
-                {"InstanceId": one.id, "PreviousState": state_of(before[one.id]), "CurrentState": state_of(self.state(one))}
+                {
+                    "InstanceId": one.id,
+                    "PreviousState": state_of(before[one.id]),
+                    "CurrentState": state_of(self.state(one)),
+                }
                 for one in found
             ]
         }

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from providers.aws import ec2_wire as wire
 from providers.aws.ec2_backend import Ec2
 from providers.aws.ec2_faults import STATUS, Ec2Error, Journal
-from providers.aws.ec2_side import Queue, metadata
+from providers.aws.ec2_side import Queue, Quotas, metadata, prices
 
 ACCOUNT = "123456789012"
 
@@ -29,6 +29,7 @@ class Server:
         self.journal = Journal()
         self.ec2 = Ec2(**how)
         self.queue = Queue()
+        self.quotas = Quotas()
         self.metadata: dict[str, str] | None = None
         self._lock = threading.RLock()
         self._going = threading.Event()
@@ -57,8 +58,10 @@ class Server:
         try:
             if params.get("Version") == "2011-06-15":
                 return 200, self._run(name, {}, lambda _: _identity()), "text/xml"
-            return 200, self._run(name, wire.read_query(name, params), lambda it: self._ec2(name, it, request_id)), (
-                "text/xml;charset=UTF-8"
+            return (
+                200,
+                self._run(name, wire.read_query(name, params), lambda it: self._ec2(name, it, request_id)),
+                ("text/xml;charset=UTF-8"),
             )
         except wire.BadRequestError as error:
             self.journal.problems.append(f"{name}: {error}")
@@ -69,13 +72,19 @@ class Server:
 
     def json(self, target: str, body: str) -> tuple[int, bytes, str]:
         """The answer to a JSON call: SQS's protocol."""
-        name = target.rpartition(".")[2]
+        prefix, _, name = target.rpartition(".")
         params = json.loads(body or "{}")
+        services = {
+            "AmazonSQS": ("sqs", self.queue.call),
+            "AWSPriceListService": ("pricing", prices),
+            "ServiceQuotasV20190624": ("service-quotas", self.quotas.call),
+        }
+        service, work = services[prefix]
         try:
-            shape = wire.service("sqs").operation_model(name).input_shape
+            shape = wire.service(service).operation_model(name).input_shape
             if shape is not None:
                 wire.check(shape, params)
-            answer = self._run(name, params, lambda it: self.queue.call(name, it), locked=False)
+            answer = self._run(name, params, lambda it: work(name, it), locked=service != "sqs")
             return 200, json.dumps(answer).encode(), "application/x-amz-json-1.0"
         except Ec2Error as error:
             told = {"__type": error.code, "message": error.message}

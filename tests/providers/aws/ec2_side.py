@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from hashlib import md5
 from itertools import count
 from typing import Any
 
+from providers.aws.ec2_catalogue import REGION, TYPES
 from providers.aws.ec2_faults import Ec2Error
 
 
@@ -72,6 +74,33 @@ class Queue:
             for entry in params["Entries"]:
                 self._messages.pop(entry["ReceiptHandle"], None)
         return {"Successful": [{"Id": entry["Id"]} for entry in params["Entries"]], "Failed": []}
+
+
+def prices(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The Pricing API: one product for each type that is asked for, beside one that is for reserved capacity only."""
+    wanted = {each["Field"]: each["Value"] for each in params["Filters"]}
+    known = TYPES.get(wanted["instanceType"])
+    if known is None or wanted["regionCode"] != REGION:
+        return {"FormatVersion": "aws_v1", "PriceList": []}
+
+    def product(price: float) -> str:
+        dimension = {"unit": "Hrs", "pricePerUnit": {"USD": f"{price:.10f}"}}
+        return json.dumps({"product": {}, "terms": {"OnDemand": {"a": {"priceDimensions": {"b": dimension}}}}})
+
+    return {"FormatVersion": "aws_v1", "PriceList": [product(known[4]), product(0.0)]}
+
+
+class Quotas:
+    """Service Quotas: vCPUs by quota code."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def call(self, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        code = params["QuotaCode"]
+        return {
+            "Quota": {"QuotaCode": code, "ServiceCode": params["ServiceCode"], "Value": self.values.get(code, 512.0)}
+        }
 
 
 def metadata(entries: Mapping[str, str] | None, method: str, path: str, headers: Mapping[str, str]) -> str | None:

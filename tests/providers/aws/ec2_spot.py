@@ -62,7 +62,9 @@ class SpotRequests:
     def behind(self, one: Ec2Instance, tags: dict[str, str]) -> str:
         """The request that RunInstances and CreateFleet make by the way."""
         now = self._ec2.now()
-        request = SpotRequest(self._new_id(), one.spec, "", now, now, now, tags, one.token, "active", "fulfilled", one.id)
+        request = SpotRequest(
+            self._new_id(), one.spec, "", now, now, now, tags, one.token, "active", "fulfilled", one.id
+        )
         self.requests[request.id] = request
         return request.id
 

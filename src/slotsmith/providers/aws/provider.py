@@ -1,0 +1,184 @@
+"""Instances on EC2."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from slotsmith.boot import BootSettings, TypeFacts, parse_address, script
+from slotsmith.model.instance import Instance, InstanceState
+from slotsmith.model.launch_error import ErrorKind
+from slotsmith.model.offering import Offering
+from slotsmith.model.resources import Resources
+from slotsmith.providers.aws import ending, metadata, region
+from slotsmith.providers.aws.catalogue import Catalogue, look_up
+from slotsmith.providers.aws.client import Connection
+from slotsmith.providers.aws.launching import Launching
+from slotsmith.providers.aws.memory import Place
+from slotsmith.providers.aws.places import Choice, best_first, capacities, choices
+from slotsmith.providers.aws.requests import Launcher, encode_user_data
+from slotsmith.providers.aws.rows import Row
+from slotsmith.providers.aws.settings import AwsSettings
+from slotsmith.providers.aws.tags import BOOT, INTENT, OFFERING
+from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderContext, ProviderError
+
+TOKEN_LIFETIME: Final = 86_400.0
+"""Seconds for which EC2 remembers a client token (EC2 Developer Guide, "Ensuring idempotency": at least 24 hours)."""
+
+_STATES: Final[Mapping[str, InstanceState]] = {
+    "pending": InstanceState.STARTING,
+    "running": InstanceState.RUNNING,
+    "stopping": InstanceState.STOPPING,
+    "stopped": InstanceState.STOPPED,
+    "shutting-down": InstanceState.TERMINATING,
+}
+
+
+class AwsProvider:
+    """One pool's instances on EC2. `Provider` says what the methods promise."""
+
+    consistency_window = region.CONSISTENCY_WINDOW
+    token_lifetime = TOKEN_LIFETIME
+
+    def __init__(self, settings: AwsSettings, context: ProviderContext, look: metadata.Look = metadata.look_up) -> None:
+        self.poll_period = settings.poll_period
+        self._settings = settings
+        self._context = context
+        self._clock = context.clock
+        self._look = look
+        self._log = structlog.get_logger("slotsmith").bind(pool=context.pool, provider="aws")
+        self._region: region.Region | None = None
+        self._launching: Launching | None = None
+        self._choices: list[Choice] = []
+        self._capacities: Mapping[str, Resources] = {}
+
+    async def setup(self) -> None:
+        """Look up what the settings leave to AWS. Raises ProviderError."""
+        joined = self._region or region.join(await self._connection(), self._context.cluster, self._clock)
+        self._region = joined
+        joined.on_change.add(self._context.wake)
+        catalogue = await look_up(joined.client, self._settings, self._clock.now())
+        launcher = Launcher(
+            self._settings,
+            self._context.cluster,
+            self._context.pool,
+            catalogue.root_device,
+            catalogue.subnets,
+            encode_user_data(await self._script(catalogue)),
+        )
+        self._choices = choices(self._settings, catalogue)
+        if not self._choices:
+            raise ProviderError(ErrorKind.INVALID, "none of the instance types is sold in any of the markets")
+        self._capacities = capacities(self._settings, catalogue)
+        self._launching = Launching(joined, launcher, self._clock, self._log)
+        await self._launching.tidy()
+
+    def offerings(self) -> Sequence[Offering]:
+        """Best first; those that had no capacity lately come last, whatever the settings say."""
+        return tuple(choice.offering for choice in best_first(self._choices, self._here.memory, self._clock.now()))
+
+    async def list_instances(self) -> Sequence[Instance]:
+        # Half a period: pools that look at different moments share listings, and none is older than that.
+        rows = await self._here.rows(self._context.pool, self.poll_period / 2)
+        instances = [self._instance(row) for row in rows]
+        return sorted(instances, key=lambda each: (each.launched_at, each.id))
+
+    async def launch(self, request: LaunchRequest) -> LaunchResult:
+        if not request.count:
+            return LaunchResult(())
+        choice = next((each for each in self._choices if each.offering.name == request.offering.name), None)
+        if choice is None:
+            raise ProviderError(ErrorKind.INVALID, f"{request.offering.name} is not on offer here")
+        try:
+            return await self._ready.launch(request, choice)
+        finally:
+            self._here.changed()
+
+    async def terminate(self, instance_ids: Sequence[str]) -> Mapping[str, ProviderError]:
+        if not instance_ids:
+            return {}
+        try:
+            return await ending.terminate(self._here.client, instance_ids, self._ready.is_young)
+        finally:
+            self._here.changed()
+
+    async def close(self) -> None:
+        here, self._region = self._region, None
+        if here is not None:
+            here.on_change.discard(self._context.wake)
+            await region.leave(here)
+
+    @property
+    def _here(self) -> region.Region:
+        if self._region is None:
+            raise ProviderError(ErrorKind.TRANSIENT, "EC2 has not answered yet what the pool is made of")
+        return self._region
+
+    @property
+    def _ready(self) -> Launching:
+        if self._launching is None or self._region is None:
+            raise ProviderError(ErrorKind.TRANSIENT, "EC2 has not answered yet what the pool is made of")
+        return self._launching
+
+    async def _connection(self) -> Connection:
+        settings = self._settings
+        name = settings.region or await asyncio.to_thread(self._default_region)
+        if not name:
+            raise ProviderError(ErrorKind.INVALID, "region: not given, and neither this machine nor AWS_REGION has one")
+        return Connection(name, settings.profile, settings.endpoint_url, settings.use_fips)
+
+    def _default_region(self) -> str | None:
+        """In a thread. That of the configuration that boto3 reads, or else that of this instance."""
+        from botocore.exceptions import BotoCoreError
+        from botocore.session import Session
+
+        try:
+            configured = Session(profile=self._settings.profile).get_config_variable("region")
+        except BotoCoreError as error:
+            raise ProviderError(ErrorKind.INVALID, f"profile: {error}") from error
+        return configured or self._look("placement/region")
+
+    async def _script(self, catalogue: Catalogue) -> str:
+        settings = self._settings
+        address = None
+        # The reference's own agent always has a master, whose address may be left to us.
+        if settings.agent.scheduler or settings.agent.preset == "determined":
+            default = "tcp" if settings.agent.preset == "dask" else "http"
+            parsed = parse_address(settings.agent.scheduler, default)
+            address = await asyncio.to_thread(metadata.resolve, parsed, self._look)
+        facts = {
+            info.name: TypeFacts(info.slots(settings), float(info.cpus), info.mem_gib, info.slot_type(settings))
+            for info in catalogue.types.values()
+        }
+        return script(
+            BootSettings(
+                "ec2", self._context.cluster, self._context.pool, settings.agent, facts, address, self._log_options()
+            )
+        )
+
+    def _log_options(self) -> tuple[str, ...]:
+        """Words for `docker run` that send the agent's output to CloudWatch."""
+        settings = self._settings
+        if not settings.log_group:
+            return ()
+        stream = (f"--log-opt=awslogs-stream={settings.log_stream}",) if settings.log_stream else ()
+        return ("--log-driver=awslogs", f"--log-opt=awslogs-group={settings.log_group}", *stream)
+
+    def _instance(self, row: Row) -> Instance:
+        state = _STATES.get(row.state, InstanceState.UNKNOWN)
+        place = Place(row.instance_type, row.zone, "spot" if row.spot else "on-demand")
+        # An offering's name is a tag, for it may leave open the zone or the type that EC2 has chosen.
+        offering = row.tags.get(OFFERING) or f"{place.instance_type}/{place.zone}/{place.market}"
+        return Instance(
+            id=row.id,
+            state=state,
+            launched_at=row.launched_at - self._here.client.skew,
+            agent_name=row.id,
+            token=row.tags.get(INTENT, ""),
+            offering=offering,
+            capacity=self._capacities.get(row.instance_type),
+            detail=row.reason or row.tags.get(BOOT, ""),
+        )

@@ -1,0 +1,142 @@
+"""What the pools of one account, region and cluster share: client, listing, and where there was no capacity."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from slotsmith.clock import Clock
+from slotsmith.providers.aws.client import AwsClient, Connection
+from slotsmith.providers.aws.memory import CapacityMemory
+from slotsmith.providers.aws.rows import Row
+from slotsmith.providers.aws.tags import CLUSTER, INTENT, POOL
+
+PAGE_SIZE: Final = 1000
+"""Instances for each call; EC2's most."""
+
+CONSISTENCY_WINDOW: Final = 120.0
+"""Seconds for which DescribeInstances may not show what was launched or changed.
+
+EC2 gives no figure (EC2 Developer Guide, "Eventual consistency": minutes at the outside); the reference's spot requests
+took 20 to 40 s to show, and its tear-down waited 60. Twice that, with the age that a shared listing may have.
+"""
+
+STATES: Final = ("pending", "running", "stopping", "stopped", "shutting-down")
+"""All but terminated, in which EC2 keeps showing an instance for about an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The rows of each pool, and when the reading began (epoch seconds)."""
+
+    pools: Mapping[str, Sequence[Row]]
+    began: float
+
+
+class Region:
+    """One account, region and cluster. Made by the first pool that needs it, closed by the last that lets go of it."""
+
+    def __init__(self, connection: Connection, cluster: str, clock: Clock) -> None:
+        self.client = AwsClient(connection, clock)
+        self.memory = CapacityMemory()
+        self.cluster = cluster
+        self.on_change: set[Callable[[], None]] = set()
+        self.users = 0
+        self._clock = clock
+        self._last: Listing | None = None
+        self._reading: asyncio.Task[Listing] | None = None
+        self._reading_began = float("-inf")
+        self._changed_at = float("-inf")
+
+    def changed(self) -> None:
+        """Something was launched, ended or told of: a listing that began before now is of no use."""
+        self._changed_at = self._clock.now()
+        self._last = None
+
+    async def rows(self, pool: str, max_age: float) -> Sequence[Row]:
+        """The rows of a pool from a listing that began at most `max_age` seconds ago and after the last change.
+
+        Raises:
+            ProviderError: EC2 cannot be asked.
+        """
+        listing, now = self._last, self._clock.now()
+        if now < self._changed_at + CONSISTENCY_WINDOW:
+            # What EC2 does not show yet should not be missed for longer than need be.
+            max_age = 0.0
+        if listing is None or listing.began < now - max_age:
+            listing = await self._read(now)
+        return listing.pools.get(pool, ())
+
+    async def _read(self, asked: float) -> Listing:
+        """A listing that began after `asked`; one reading serves all who asked before it began."""
+        while self._reading is not None and not self._reading.done() and self._reading_began < asked:
+            # What was launched since that one began may not be in it.
+            await asyncio.wait([self._reading])
+        if self._reading is None or self._reading.done():
+            self._reading_began = self._clock.now()
+            self._reading = asyncio.create_task(self._read_once(self._reading_began))
+            # Whoever asked may be gone when it fails.
+            self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._reading)
+
+    async def _read_once(self, began: float) -> Listing:
+        filters = [
+            {"Name": f"tag:{CLUSTER}", "Values": [self.cluster]},
+            {"Name": "instance-state-name", "Values": list(STATES)},
+        ]
+        pools: dict[str, dict[str, Row]] = {}
+        async for page in self.client.pages("DescribeInstances", "Reservations", Filters=filters, MaxResults=PAGE_SIZE):
+            for row in page:
+                # By id, for an instance may be on two pages when others came or went between them.
+                pools.setdefault(row.tags.get(POOL, ""), {})[row.id] = row
+        listing = Listing({pool: tuple(rows.values()) for pool, rows in pools.items()}, began)
+        if began >= self._changed_at:
+            self._last = listing
+        return listing
+
+    async def of_token(self, token: str) -> list[Row]:
+        """All instances that a token launched, also those that are gone. Raises ProviderError."""
+        filters = [{"Name": f"tag:{CLUSTER}", "Values": [self.cluster]}, {"Name": f"tag:{INTENT}", "Values": [token]}]
+        return [
+            row
+            async for page in self.client.pages(
+                "DescribeInstances", "Reservations", Filters=filters, MaxResults=PAGE_SIZE
+            )
+            for row in page
+        ]
+
+    def tell(self) -> None:
+        """Have all pools look again."""
+        self.changed()
+        for wake in list(self.on_change):
+            wake()
+
+    async def close(self) -> None:
+        """End what runs by itself."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+
+_regions: dict[tuple[int, Connection, str], Region] = {}
+
+
+def join(connection: Connection, cluster: str, clock: Clock) -> Region:
+    """The region of this event loop for these, made if need be. Each `join` is followed by one `leave`."""
+    key = (id(asyncio.get_running_loop()), connection, cluster)
+    region = _regions.get(key)
+    if region is None:
+        region = _regions[key] = Region(connection, cluster, clock)
+    region.users += 1
+    return region
+
+
+async def leave(region: Region) -> None:
+    """Let go of it; the last one closes it."""
+    region.users -= 1
+    if not region.users:
+        for key in [key for key, each in _regions.items() if each is region]:
+            del _regions[key]
+        await region.close()
