@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from botocore import xform_name
+
 from providers.aws import ec2_lookup
 from providers.aws.ec2_catalogue import IMAGE, KEY_NAME, NOT_OFFERED, REGION, SUBNETS, TYPES, ZONES
 from providers.aws.ec2_faults import Ec2Error
@@ -82,14 +84,14 @@ class Ec2:
             raise Ec2Error("UnauthorizedOperation", f"You are not authorized to perform this operation: {name}")
         if params.get("DryRun"):
             raise Ec2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
-        method = getattr(self, f"_{name}", None) or getattr(self.spot, name, None)
+        method = getattr(self, f"_{xform_name(name)}", None) or getattr(self.spot, xform_name(name), None)
         if method is not None:
             return method(params)  # type: ignore[no-any-return]
         return ec2_lookup.look_up(self, name, params)
 
     # Launching
 
-    def _RunInstances(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _run_instances(self, params: Mapping[str, Any]) -> dict[str, Any]:
         def launch() -> Callable[[], dict[str, Any]]:
             spec = self.spec_of(params)
             market = params.get("InstanceMarketOptions", {}).get("MarketType", "on-demand")
@@ -163,7 +165,7 @@ class Ec2:
         if self.vcpus_left is not None:
             granted = min(granted, self.vcpus_left // vcpus)
             if granted < least:
-                raise Ec2Error("VcpuLimitExceeded", f"You have requested more vCPU capacity than your limit allows")
+                raise Ec2Error("VcpuLimitExceeded", "You have requested more vCPU capacity than your limit allows")
         if market == "spot" and self.spot_left is not None:
             granted = min(granted, self.spot_left)
             if granted < least:
@@ -204,7 +206,7 @@ class Ec2:
             raise Ec2Error("InvalidParameterValue", "Tag keys may not start with aws:, and 50 are the most")
         return tags
 
-    def _CreateFleet(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _create_fleet(self, params: Mapping[str, Any]) -> dict[str, Any]:
         def launch() -> Callable[[], dict[str, Any]]:
             answer = self._fleet(params)
             return lambda: answer
@@ -255,7 +257,7 @@ class Ec2:
 
     # Templates
 
-    def _CreateLaunchTemplate(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _create_launch_template(self, params: Mapping[str, Any]) -> dict[str, Any]:
         name = params["LaunchTemplateName"]
         if any(one["name"] == name for one in self.templates.values()):
             raise Ec2Error("InvalidLaunchTemplateName.AlreadyExistsException", f"{name} is in use")
@@ -271,7 +273,7 @@ class Ec2:
         }  # fmt: skip
         return {"LaunchTemplate": ec2_lookup.template(self.templates[template_id])}
 
-    def _DeleteLaunchTemplate(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _delete_launch_template(self, params: Mapping[str, Any]) -> dict[str, Any]:
         found = self.template(params)
         del self.templates[found["id"]]
         return {"LaunchTemplate": ec2_lookup.template(found)}
@@ -297,7 +299,7 @@ class Ec2:
         """What is paid for."""
         return [one for one in self.instances.values() if one.ending is None]
 
-    def _TerminateInstances(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _terminate_instances(self, params: Mapping[str, Any]) -> dict[str, Any]:
         ids = params["InstanceIds"]
         if len(ids) > 1000:
             raise Ec2Error("InvalidParameterValue", "more than 1000 ids")
@@ -336,7 +338,7 @@ class Ec2:
             raise Ec2Error("InvalidInstanceID.NotFound", f"The instance IDs '{', '.join(unknown)}' do not exist")
         return [self.instances[each] for each in ids]
 
-    def _CreateTags(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _create_tags(self, params: Mapping[str, Any]) -> dict[str, Any]:
         tags = {tag["Key"]: tag["Value"] for tag in params["Tags"]}
         found = [self._tags_of(resource) for resource in params["Resources"]]
         for each in found:
@@ -360,7 +362,7 @@ class Ec2:
             "ReservationId": made[0].reservation,
             "OwnerId": "123456789012",
             "Groups": [],
-            "Instances": [ec2_lookup.instance(self, one) for one in made],
+            "Instances": [ec2_lookup.written(self, one) for one in made],
         }
 
 

@@ -48,30 +48,52 @@ def _instances(ec2: Ec2, params: Mapping[str, Any]) -> dict[str, Any]:
     for members in reservations.values():
         rows.append(
             {"ReservationId": members[0].reservation, "OwnerId": "123456789012", "Groups": [],
-             "Instances": [_written(ec2, one) for one in members]}
+             "Instances": [written(ec2, one) for one in members]}
         )  # fmt: skip
     return {"Reservations": rows, "NextToken": token}
 
 
-def _written(ec2: Ec2, one: Ec2Instance) -> wire.Raw:
-    """An instance as XML, written once for each state."""
+_patterns: dict[tuple[str, str], tuple[Ec2Instance, str]] = {}
+
+
+def written(ec2: Ec2, one: Ec2Instance) -> wire.Raw:
+    """An instance as XML, written once for each state.
+
+    One of each launch is written by the model; its siblings differ in their names alone, and are made from it.
+    """
     state = ec2.state(one)
-    if state not in one.xml:
-        shape = wire.service("ec2").shape_for("Instance")
-        one.xml = {state: wire.Raw(wire.write(shape, instance(ec2, one), "Instance"))}
+    if state in one.xml:
+        return one.xml[state]
+    key = (one.reservation, state)
+    first, xml = _patterns.get(key, (None, ""))
+    if first is None or first.spec is not one.spec or (first.tags, first.reason) != (one.tags, one.reason):
+        xml = wire.write(wire.service("ec2").shape_for("Instance"), instance(ec2, one), "Instance")
+        _patterns.clear()
+        _patterns[key] = (one, xml)
+    else:
+        xml = xml.replace(first.id[2:], one.id[2:]).replace(address(first), address(one))
+        xml = xml.replace(address(first).replace(".", "-"), address(one).replace(".", "-"))
+        if first.spot_request:
+            xml = xml.replace(first.spot_request, one.spot_request)
+        xml = xml.replace(f"<amiLaunchIndex>{first.index}<", f"<amiLaunchIndex>{one.index}<")
+    one.xml = {state: wire.Raw(xml)}
     return one.xml[state]
+
+
+def address(one: Ec2Instance) -> str:
+    return f"10.{one.index // 65536}.{one.index // 256 % 256}.{one.index % 256}"
 
 
 def instance(ec2: Ec2, one: Ec2Instance) -> dict[str, Any]:
     instance_type, zone, market = one.place
     subnet = next(subnet for subnet, its in SUBNETS.items() if its == zone)
     state = ec2.state(one)
-    address = f"10.{one.index // 65536}.{one.index // 256 % 256}.{one.index % 256}"
+    own = address(one)
     row: dict[str, Any] = {
         "InstanceId": one.id,
         "ImageId": one.spec["ImageId"],
         "State": {"Code": _CODES[state], "Name": state},
-        "PrivateDnsName": f"ip-{address.replace('.', '-')}.eu-west-1.compute.internal",
+        "PrivateDnsName": f"ip-{own.replace('.', '-')}.eu-west-1.compute.internal",
         "PublicDnsName": "",
         "StateTransitionReason": "User initiated" if one.ending is not None else "",
         "StateReason": {"Code": one.reason.partition(":")[0], "Message": one.reason} if one.reason else None,
@@ -83,7 +105,7 @@ def instance(ec2: Ec2, one: Ec2Instance) -> dict[str, Any]:
         "Monitoring": {"State": "disabled"},
         "SubnetId": subnet,
         "VpcId": "vpc-0000000a",
-        "PrivateIpAddress": address,
+        "PrivateIpAddress": own,
         "Architecture": "x86_64",
         "RootDeviceType": "ebs",
         "RootDeviceName": "/dev/xvda",
@@ -99,12 +121,12 @@ def instance(ec2: Ec2, one: Ec2Instance) -> dict[str, Any]:
         "SourceDestCheck": True,
         "NetworkInterfaces": [
             {"NetworkInterfaceId": f"eni-{one.id[2:]}", "Status": "in-use", "SubnetId": subnet, "VpcId": "vpc-0000000a",
-             "OwnerId": "123456789012", "MacAddress": "02:11:22:33:44:55", "PrivateIpAddress": address,
+             "OwnerId": "123456789012", "MacAddress": "02:11:22:33:44:55", "PrivateIpAddress": own,
              "InterfaceType": "interface", "SourceDestCheck": True, "Description": "",
              "Groups": [{"GroupId": "sg-0000000a", "GroupName": "default"}],
              "Attachment": {"AttachmentId": f"eni-attach-{one.id[2:]}", "AttachTime": one.launched, "DeviceIndex": 0,
                             "DeleteOnTermination": True, "Status": "attached"},
-             "PrivateIpAddresses": [{"PrivateIpAddress": address, "Primary": True}]}
+             "PrivateIpAddresses": [{"PrivateIpAddress": own, "Primary": True}]}
         ],
         "Hypervisor": "xen",
         "EnaSupport": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,16 @@ class _CutError(Exception):
     """Close the connection without an answer."""
 
 
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is none of ours; everything else is."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Server:
     """One region of one account. A context manager; `url` is the endpoint of every service."""
 
@@ -35,8 +46,7 @@ class Server:
         self._going = threading.Event()
         self._ids = count(1)
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._http.daemon_threads = True
+        self._http = _Http(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def __enter__(self) -> Server:

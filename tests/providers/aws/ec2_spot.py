@@ -71,7 +71,7 @@ class SpotRequests:
     def _new_id(self) -> str:
         return f"sir-{next(self._numbers):08x}"
 
-    def RequestSpotInstances(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def request_spot_instances(self, params: Mapping[str, Any]) -> dict[str, Any]:
         def request() -> Any:
             made = [self._place(params) for _ in range(params.get("InstanceCount", 1))]
             return lambda: {"SpotInstanceRequests": [self._row(one) for one in made]}
@@ -123,7 +123,7 @@ class SpotRequests:
             one.state = "closed"
             one.code = "instance-terminated-by-user" if by_user else "instance-terminated-no-capacity"
 
-    def DescribeSpotInstanceRequests(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def describe_spot_instance_requests(self, params: Mapping[str, Any]) -> dict[str, Any]:
         self.move()
         now = self._ec2.now()
         rows = [one for one in self.requests.values() if one.visible <= now and not one.hidden]
@@ -152,7 +152,7 @@ class SpotRequests:
             raise Ec2Error("InvalidParameterValue", f"The filter '{name}' is invalid")
         return have[name] in values
 
-    def CancelSpotInstanceRequests(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def cancel_spot_instance_requests(self, params: Mapping[str, Any]) -> dict[str, Any]:
         ids = params["SpotInstanceRequestIds"]
         unknown = [each for each in ids if each not in self.requests]
         if unknown:

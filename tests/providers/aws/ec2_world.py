@@ -71,12 +71,16 @@ class Ec2Harness(Harness):
     """For the conformance suite."""
 
     unknown_id = "i-0123456789abcdef0"
+    look_again = 0.02
     cancel_after = (0.0, 0.001, 0.004, 0.012, 0.03)
 
     def __init__(self, directory: Path, server: dict[str, Any], **more: Any) -> None:
         super().__init__()
         self.world = World(directory, **server)
-        self.more = more
+        # One client less to make, for each of some hundred providers.
+        prices = directory / "prices.csv"
+        prices.write_text("instance_type,price_per_hour\ng4dn.xlarge,0.587\n")
+        self.more = {"catalog": prices, **more}
 
     def provider(self, pool: str = "one") -> Provider:
         return self.world.provider(pool, **self.more)

@@ -75,6 +75,7 @@ class AwsProvider:
         self._capacities = capacities(self._settings, catalogue)
         self._launching = Launching(joined, launcher, self._clock, self._log)
         await self._launching.tidy()
+        joined.watch(self._settings.queue_url, spot="spot" in self._settings.effective_markets)
 
     def offerings(self) -> Sequence[Offering]:
         """Best first; those that had no capacity lately come last, whatever the settings say."""
@@ -170,6 +171,10 @@ class AwsProvider:
     def _instance(self, row: Row) -> Instance:
         state = _STATES.get(row.state, InstanceState.UNKNOWN)
         place = Place(row.instance_type, row.zone, "spot" if row.spot else "on-demand")
+        notice = self._here.notice(row.id)
+        if notice is not None and notice.ends and state in (InstanceState.STARTING, InstanceState.RUNNING):
+            # On its way out: it serves nobody any more, and its replacement need not wait for its end.
+            state = InstanceState.STOPPING
         # An offering's name is a tag, for it may leave open the zone or the type that EC2 has chosen.
         offering = row.tags.get(OFFERING) or f"{place.instance_type}/{place.zone}/{place.market}"
         return Instance(
@@ -180,5 +185,5 @@ class AwsProvider:
             token=row.tags.get(INTENT, ""),
             offering=offering,
             capacity=self._capacities.get(row.instance_type),
-            detail=row.reason or row.tags.get(BOOT, ""),
+            detail=row.reason or (notice.text if notice else row.tags.get(BOOT, "")),
         )

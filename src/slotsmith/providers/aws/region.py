@@ -10,6 +10,7 @@ from typing import Final
 from slotsmith.clock import Clock
 from slotsmith.providers.aws.client import AwsClient, Connection
 from slotsmith.providers.aws.memory import CapacityMemory
+from slotsmith.providers.aws.notices import KEPT, Notice, follow_queue, follow_requests
 from slotsmith.providers.aws.rows import Row
 from slotsmith.providers.aws.tags import CLUSTER, INTENT, POOL
 
@@ -43,12 +44,26 @@ class Region:
         self.memory = CapacityMemory()
         self.cluster = cluster
         self.on_change: set[Callable[[], None]] = set()
+        self.notices: dict[str, Notice] = {}
         self.users = 0
         self._clock = clock
         self._last: Listing | None = None
         self._reading: asyncio.Task[Listing] | None = None
+        self._watches: dict[str, asyncio.Task[None]] = {}
         self._reading_began = float("-inf")
         self._changed_at = float("-inf")
+
+    def watch(self, queue_url: str, *, spot: bool) -> None:
+        """Follow a queue of notices, or without one (""), where it matters, the spot requests. Once for each queue."""
+        if queue_url in self._watches or not (queue_url or spot):
+            return
+        follow = follow_queue(self, queue_url, self._clock) if queue_url else follow_requests(self, self._clock)
+        self._watches[queue_url] = asyncio.create_task(follow, name="notices of AWS")
+
+    def notice(self, instance_id: str) -> Notice | None:
+        """What AWS has told of an instance lately."""
+        found = self.notices.get(instance_id)
+        return found if found is not None and self._clock.now() < found.at + KEPT else None
 
     def changed(self) -> None:
         """Something was launched, ended or told of: a listing that began before now is of no use."""
@@ -66,13 +81,13 @@ class Region:
             # What EC2 does not show yet should not be missed for longer than need be.
             max_age = 0.0
         if listing is None or listing.began < now - max_age:
-            listing = await self._read(now)
+            listing = await self._read(now - max_age)
         return listing.pools.get(pool, ())
 
-    async def _read(self, asked: float) -> Listing:
-        """A listing that began after `asked`; one reading serves all who asked before it began."""
-        while self._reading is not None and not self._reading.done() and self._reading_began < asked:
-            # What was launched since that one began may not be in it.
+    async def _read(self, since: float) -> Listing:
+        """A listing that began at `since` or later; one reading serves all whom it is new enough for."""
+        while self._reading is not None and not self._reading.done() and self._reading_began < since:
+            # What was launched in the meantime may not be in that one.
             await asyncio.wait([self._reading])
         if self._reading is None or self._reading.done():
             self._reading_began = self._clock.now()
@@ -109,15 +124,19 @@ class Region:
 
     def tell(self) -> None:
         """Have all pools look again."""
+        now = self._clock.now()
+        self.notices = {key: each for key, each in self.notices.items() if now < each.at + KEPT}
         self.changed()
         for wake in list(self.on_change):
             wake()
 
     async def close(self) -> None:
         """End what runs by itself."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
+        tasks = [*self._watches.values(), *([self._reading] if self._reading is not None else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
 
 _regions: dict[tuple[int, Connection, str], Region] = {}
