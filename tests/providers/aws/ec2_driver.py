@@ -26,8 +26,8 @@ from slotsmith.providers.base import LaunchRequest, ProviderContext
 async def run(order: dict[str, Any]) -> None:
     """Launch what is on record and not yet answered, then end all of it; each step is on record before it is taken."""
     book = Path(order["book"])
-    known = json.loads(book.read_text()) if book.exists() else {"token": order["token"], "step": "launch"}
-    book.write_text(json.dumps(known))
+    known = _read(book) or {"token": order["token"], "step": "launch"}
+    _write(book, known)
     context = ProviderContext("team", "one", book.parent, SystemClock(), lambda: None)
     provider = Persistent(create(settings(order["url"], **order["settings"]), context))
     await provider.setup()
@@ -40,6 +40,10 @@ async def run(order: dict[str, Any]) -> None:
         assert await provider.terminate(known["ids"]) == {}
         _write(book, {**known, "step": "done"})
     await provider.close()
+
+
+def _read(book: Path) -> dict[str, Any] | None:
+    return json.loads(book.read_text()) if book.exists() else None
 
 
 def _write(book: Path, known: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ def test_what_an_instance_is_made_of(aws: World) -> None:
         async with opened(aws, **more) as provider:
             await launch(provider, 2)
         (told,) = aws.journal.told("RunInstances")
-        # W47: the image says what its root device is called; W58 and history 17: IMDSv2, one hop further for containers.
+        # W47: the image says what its root device is called; W58: IMDSv2, one hop further for containers.
         assert told["BlockDeviceMappings"] == [
             {
                 "DeviceName": "/dev/xvda",

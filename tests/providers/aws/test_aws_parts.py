@@ -52,7 +52,7 @@ def test_what_contradicts_itself_is_told(more: dict[str, Any], said: str) -> Non
 
 def test_every_key_of_the_reference_is_taken() -> None:
     given = {
-        "region": "us-west-2", "root_volume_size": 400, "image_id": "ami-1", "tag_key": "managed-by", "tag_value": "det",
+        "region": "us-west-2", "root_volume_size": 400, "image_id": "ami-1", "tag_key": "managed-by", "tag_value": "d",
         "instance_name": "agent", "ssh_key_name": "key", "iam_instance_profile_arn": "arn", "instance_slots": 4,
         "network_interface": {"public_ip": False, "subnet_id": "subnet-1", "security_group_id": "sg-1"},
         "instance_type": "g4dn.metal", "spot": True, "spot_max_price": "1.5", "cpu_slots_allowed": True, "zones": [],
@@ -64,7 +64,7 @@ def test_every_key_of_the_reference_is_taken() -> None:
     assert taken.effective_subnets == ("subnet-1",)
     tags = owner_tags(taken, "team", "gpu")
     assert tags == {
-        "managed-by": "det", "a": "b", "Name": "agent", "slotsmith-cluster": "team", "slotsmith-pool": "gpu",
+        "managed-by": "d", "a": "b", "Name": "agent", "slotsmith-cluster": "team", "slotsmith-pool": "gpu",
     }  # fmt: skip
 
 

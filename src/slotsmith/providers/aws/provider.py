@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Final
 
 import structlog
@@ -57,7 +59,9 @@ class AwsProvider:
 
     async def setup(self) -> None:
         """Look up what the settings leave to AWS. Raises ProviderError."""
-        joined = self._region or region.join(await self._connection(), self._context.cluster, self._clock)
+        joined = self._region or region.join(
+            await connection(self._settings, self._look), self._context.cluster, self._clock
+        )
         self._region = joined
         joined.on_change.add(self._context.wake)
         catalogue = await look_up(joined.client, self._settings, self._clock.now())
@@ -124,24 +128,6 @@ class AwsProvider:
             raise ProviderError(ErrorKind.TRANSIENT, "EC2 has not answered yet what the pool is made of")
         return self._launching
 
-    async def _connection(self) -> Connection:
-        settings = self._settings
-        name = settings.region or await asyncio.to_thread(self._default_region)
-        if not name:
-            raise ProviderError(ErrorKind.INVALID, "region: not given, and neither this machine nor AWS_REGION has one")
-        return Connection(name, settings.profile, settings.endpoint_url, settings.use_fips)
-
-    def _default_region(self) -> str | None:
-        """In a thread. That of the configuration that boto3 reads, or else that of this instance."""
-        from botocore.exceptions import BotoCoreError
-        from botocore.session import Session
-
-        try:
-            configured = Session(profile=self._settings.profile).get_config_variable("region")
-        except BotoCoreError as error:
-            raise ProviderError(ErrorKind.INVALID, f"profile: {error}") from error
-        return configured or self._look("placement/region")
-
     async def _script(self, catalogue: Catalogue) -> str:
         settings = self._settings
         address = None
@@ -187,3 +173,29 @@ class AwsProvider:
             capacity=self._capacities.get(row.instance_type),
             detail=row.reason or (notice.text if notice else row.tags.get(BOOT, "")),
         )
+
+
+async def connection(settings: AwsSettings, look: metadata.Look = metadata.look_up) -> Connection:
+    """Whose account, and where.
+
+    Raises:
+        ProviderError: boto3 is not installed, there is no such profile, or nothing says which region (INVALID).
+    """
+    if find_spec("botocore") is None:
+        raise ProviderError(ErrorKind.INVALID, "the provider aws needs boto3: pip install 'slotsmith[aws]'")
+    name = settings.region or await asyncio.to_thread(_default_region, settings, look)
+    if not name:
+        raise ProviderError(ErrorKind.INVALID, "region: not given, and neither this machine nor AWS_REGION has one")
+    return Connection(name, settings.profile, settings.endpoint_url, settings.use_fips)
+
+
+def _default_region(settings: AwsSettings, look: metadata.Look) -> str | None:
+    """In a thread. That of the configuration that boto3 reads, or else that of this instance."""
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    try:
+        configured = Session(profile=settings.profile).get_config_variable("region")
+    except BotoCoreError as error:
+        raise ProviderError(ErrorKind.INVALID, f"profile: {error}") from error
+    return configured or os.environ.get("AWS_REGION") or look("placement/region")
