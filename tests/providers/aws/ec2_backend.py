@@ -74,6 +74,8 @@ class Ec2:
         self.vcpus_left: int | None = None
         self.spot_left: int | None = None
         self.denied: set[str] = set()
+        self.on_launch: Callable[[Ec2Instance], None] = lambda one: None
+        self.on_end: Callable[[Ec2Instance], None] = lambda one: None
         self.spot = SpotRequests(self)
         self._tokens: dict[tuple[str, str], Remembered] = {}
         self._numbers = count(1)
@@ -187,6 +189,7 @@ class Ec2:
             self.volumes[one.volume] = self.tags_for(spec, "volume")
             self.instances[one.id] = one
             made.append(one)
+            self.on_launch(one)
         return made
 
     def _take(self, place: Place, granted: int, vcpus: int) -> None:
@@ -322,6 +325,7 @@ class Ec2:
         if one.ending is None:
             one.ending, one.reason = self.now(), reason
             self.spot.ended(one)
+            self.on_end(one)
 
     def by_ids(self, ids: Iterable[str], *, anywhere: bool = False) -> list[Ec2Instance]:
         """Raises Ec2Error: one is malformed or not known, and then none is returned."""

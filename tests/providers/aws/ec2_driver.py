@@ -1,8 +1,8 @@
 """A program that launches and terminates with the provider, and can be killed: run as `python ec2_driver.py URL`.
 
 It is started once, reads a line of JSON for each run, and forks: the child does the run, so that none waits for the
-imports. What a run must keep lies in a file, as the books of a daemon do: the intent before the launch is asked for, and
-the wish to end everything before the first termination.
+imports. What a run must keep lies in a file, as the books of a daemon do: the intent before the launch is asked for,
+and the wish to end everything before the first termination.
 """
 
 from __future__ import annotations

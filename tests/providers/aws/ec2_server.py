@@ -166,7 +166,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._metadata()
 
     def _metadata(self) -> None:
-        text = metadata(self.owner.metadata, self.command, self.path, dict(self.headers.items()))
+        entries, path = self.owner.metadata, self.path
+        if path.startswith("/imds/"):
+            # As this instance sees it.
+            _, _, instance_id, path = path.split("/", 3)
+            path = f"/{path}"
+            one = self.owner.ec2.instances[instance_id]
+            entries = {"instance-id": one.id, "instance-type": one.place[0], "placement/region": one.place[1][:-1]}
+        text = metadata(entries, self.command, path, dict(self.headers.items()))
         self._send(404 if text is None else 200, (text or "").encode(), "text/plain")
 
     def _send(self, status: int, body: bytes, content_type: str) -> None:

@@ -190,4 +190,6 @@ def error_body(code: str, message: str, request_id: str) -> bytes:
 
 def matches(pattern: str, text: str) -> bool:
     """EC2's filter wildcards: `*` any text, `?` one character."""
+    if not {"*", "?"} & set(pattern):
+        return pattern == text
     return re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), text) is not None

@@ -279,6 +279,35 @@ def test_what_the_instance_says_of_its_boot_is_shown(aws: World) -> None:
     run(check())
 
 
+def test_changes_are_followed_until_they_are_done(aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slotsmith.providers.aws import region
+
+    monkeypatch.setattr(region, "_SOONEST_LOOK", 0.01)
+    aws.ec2.boot = aws.ec2.ending = 0.3
+
+    async def check() -> None:
+        async with opened(aws) as provider:
+            (instance_id,) = (await launch(provider)).instance_ids
+            states: list[str] = []
+
+            async def look(state: str) -> bool:
+                # A look for each wake, as the pool does it.
+                seen = aws.wakes
+                await until(lambda: aws.wakes > seen or not state, what="a wake")
+                states[:] = [each.state.value for each in await provider.list_instances()]
+                return states == ([state] if state else [])
+
+            await until(lambda: look("running"), what="a running instance")
+            await asyncio.sleep(0.2)
+            quiet = aws.wakes
+            await asyncio.sleep(0.2)
+            assert aws.wakes == quiet
+            await provider.terminate([instance_id])
+            await until(lambda: look(""), what="its end")
+
+    run(check())
+
+
 def test_idle_pools_ask_seldom(tmp_path_factory: pytest.TempPathFactory) -> None:
     """An hour of ten idle pools that look once a minute, each at a moment of its own."""
     clock = Ticking()

@@ -12,7 +12,7 @@ from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.aws.errors import AwsError, of_code
 from slotsmith.providers.aws.memory import Place
 from slotsmith.providers.aws.places import Choice
-from slotsmith.providers.aws.region import CONSISTENCY_WINDOW, Region
+from slotsmith.providers.aws.region import Region
 from slotsmith.providers.aws.requests import Launcher
 from slotsmith.providers.aws.tags import CLUSTER, POOL
 from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderError
@@ -44,11 +44,6 @@ class Launching:
         self._clock = clock
         self._log = log
         self._has_template = False
-        self._young: dict[str, float] = {}
-
-    def is_young(self, instance_id: str) -> bool:
-        """Whether it was launched here so lately that EC2 may not know it everywhere yet."""
-        return self._clock.now() < self._young.get(instance_id, float("-inf")) + CONSISTENCY_WINDOW
 
     async def launch(self, request: LaunchRequest, choice: Choice) -> LaunchResult:
         """See `Provider.launch`."""
@@ -61,7 +56,7 @@ class Launching:
             if error.code != _MISMATCH:
                 raise
             result = await self._launched_before(request, error)
-        self._remember(result.instance_ids)
+        self._region.launched(result.instance_ids)
         return result
 
     async def _run_instances(self, request: LaunchRequest, place: Place) -> LaunchResult:
@@ -140,11 +135,6 @@ class Launching:
         if was_free and block is not None:
             where = f"{place.instance_type}/{place.zone}/{place.market}"
             self._log.warning("tried last from now on", place=where, seconds=round(block.until - now), error=str(error))
-
-    def _remember(self, ids: Iterable[str]) -> None:
-        now = self._clock.now()
-        self._young = {each: at for each, at in self._young.items() if now < at + CONSISTENCY_WINDOW}
-        self._young |= dict.fromkeys(ids, now)
 
     async def _make_template(self) -> None:
         if self._has_template:

@@ -106,7 +106,9 @@ class AwsProvider:
         if not instance_ids:
             return {}
         try:
-            return await ending.terminate(self._here.client, instance_ids, self._ready.is_young)
+            failures = await ending.terminate(self._here.client, instance_ids, self._here.is_young)
+            self._here.ended(each for each in instance_ids if each not in failures)
+            return failures
         finally:
             self._here.changed()
 

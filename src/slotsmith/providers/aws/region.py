@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,11 @@ CONSISTENCY_WINDOW: Final = 120.0
 EC2 gives no figure (EC2 Developer Guide, "Eventual consistency": minutes at the outside); the reference's spot requests
 took 20 to 40 s to show, and its tear-down waited 60. Twice that, with the age that a shared listing may have.
 """
+
+# How soon to look again after a change, and how seldom at most while it is under way.
+_SOONEST_LOOK: Final = 1.0
+_LATEST_LOOK: Final = 15.0
+_MOVING: Final = ("pending", "stopping", "shutting-down")
 
 STATES: Final = ("pending", "running", "stopping", "stopped", "shutting-down")
 """All but terminated, in which EC2 keeps showing an instance for about an hour."""
@@ -50,6 +55,8 @@ class Region:
         self._last: Listing | None = None
         self._reading: asyncio.Task[Listing] | None = None
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._following: asyncio.Task[None] | None = None
+        self._launched: dict[str, float] = {}
         self._reading_began = float("-inf")
         self._changed_at = float("-inf")
 
@@ -69,6 +76,42 @@ class Region:
         """Something was launched, ended or told of: a listing that began before now is of no use."""
         self._changed_at = self._clock.now()
         self._last = None
+        if self._following is None or self._following.done():
+            self._following = asyncio.create_task(self._follow(), name="changes on EC2")
+
+    def launched(self, ids: Iterable[str]) -> None:
+        """These were launched just now."""
+        now = self._clock.now()
+        self._launched = {each: at for each, at in self._launched.items() if now < at + CONSISTENCY_WINDOW}
+        self._launched |= dict.fromkeys(ids, now)
+
+    def ended(self, ids: Iterable[str]) -> None:
+        """The end of these was asked for."""
+        for each in ids:
+            self._launched.pop(each, None)
+
+    def is_young(self, instance_id: str) -> bool:
+        """Whether it was launched here so lately that EC2 may not know it everywhere yet."""
+        return self._clock.now() < self._launched.get(instance_id, float("-inf")) + CONSISTENCY_WINDOW
+
+    async def _follow(self) -> None:
+        """Have pools look again while a change is under way: nothing tells when an instance runs, or is gone."""
+        delay = _SOONEST_LOOK
+        while self._clock.now() < self._changed_at + CONSISTENCY_WINDOW:
+            await self._clock.sleep(delay)
+            if self._last is not None and self._settled(self._last):
+                return
+            delay = min(_LATEST_LOOK, 2.0 * delay)
+            self._wake()
+
+    def _settled(self, listing: Listing) -> bool:
+        rows = [row for rows in listing.pools.values() for row in rows]
+        listed = {row.id for row in rows}
+        return listed.issuperset(self._launched) and not any(row.state in _MOVING for row in rows)
+
+    def _wake(self) -> None:
+        for wake in list(self.on_change):
+            wake()
 
     async def rows(self, pool: str, max_age: float) -> Sequence[Row]:
         """The rows of a pool from a listing that began at most `max_age` seconds ago and after the last change.
@@ -127,12 +170,11 @@ class Region:
         now = self._clock.now()
         self.notices = {key: each for key, each in self.notices.items() if now < each.at + KEPT}
         self.changed()
-        for wake in list(self.on_change):
-            wake()
+        self._wake()
 
     async def close(self) -> None:
         """End what runs by itself."""
-        tasks = [*self._watches.values(), *([self._reading] if self._reading is not None else [])]
+        tasks = [*self._watches.values(), *(task for task in (self._reading, self._following) if task is not None)]
         for task in tasks:
             task.cancel()
         if tasks:
