@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from providers.aws.ec2_backend import Ec2Instance
+from providers.aws.ec2_population import populate
 from providers.aws.ec2_world import World
 from providers.aws.test_aws_launch import launch, opened, run
 from slotsmith.clock import SystemClock
@@ -17,31 +17,6 @@ from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
 from waiting import until
-
-
-def populate(world: World, count: int, pool: str = "one", chunk: int = 1000) -> list[str]:
-    """Instances of a pool that are there already, as RunInstances would have made them."""
-    from providers.aws.ec2_catalogue import IMAGE
-
-    tags = {
-        "slotsmith-cluster": "team",
-        "slotsmith-pool": pool,
-        "slotsmith-offering": "g4dn.xlarge/eu-west-1a/on-demand",
-    }
-    made: list[Ec2Instance] = []
-    for begin in range(0, count, chunk):
-        spec = {
-            "ImageId": IMAGE,
-            "TagSpecifications": [
-                {
-                    "ResourceType": "instance",
-                    "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]
-                    + [{"Key": "slotsmith-intent", "Value": f"token-{begin}"}],
-                }
-            ],
-        }
-        made += world.ec2.make(("g4dn.xlarge", "eu-west-1a", "on-demand"), min(chunk, count - begin), spec, "")
-    return [one.id for one in made]
 
 
 class Ticking(SystemClock):
@@ -55,7 +30,7 @@ class Ticking(SystemClock):
 
 def test_w42_five_thousand_instances_come_in_pages(aws: World) -> None:
     async def check() -> None:
-        ids = populate(aws, 5000)
+        ids = populate(aws.ec2, 5000)
         async with opened(aws) as provider:
             before = aws.journal.counts["DescribeInstances"]
             listed = await provider.list_instances()
@@ -82,7 +57,7 @@ def test_a_thousand_are_launched_and_ended_in_one_call_each(aws: World) -> None:
 
 def test_w45_one_bad_id_among_many_blocks_none(aws: World) -> None:
     async def check() -> None:
-        ids = populate(aws, 200)
+        ids = populate(aws.ec2, 200)
         bad = ["i-0123456789abcdef0", "sir-00000001", "x"]
         async with opened(aws) as provider:
             failures = await provider.terminate([*ids[:77], bad[0], *ids[77:], *bad[1:]])
@@ -108,7 +83,7 @@ def test_what_was_launched_just_now_is_not_called_gone(aws: World) -> None:
 
 def test_more_than_a_thousand_are_ended_in_chunks_and_each_has_its_error(aws: World) -> None:
     async def check() -> None:
-        ids = populate(aws, 1500)
+        ids = populate(aws.ec2, 1500)
         async with opened(aws) as provider:
             aws.journal.fault("error", "TerminateInstances", code="UnauthorizedOperation")
             failures = await provider.terminate(ids)
@@ -122,8 +97,8 @@ def test_more_than_a_thousand_are_ended_in_chunks_and_each_has_its_error(aws: Wo
 
 def test_pools_share_listings(aws: World) -> None:
     async def check() -> None:
-        populate(aws, 3, "one")
-        populate(aws, 4, "two")
+        populate(aws.ec2, 3, "one")
+        populate(aws.ec2, 4, "two")
         async with opened(aws, pool="one") as one, opened(aws, pool="two") as two:
             # At the same time, and a while later: one listing serves both.
             first, second = await asyncio.gather(one.list_instances(), two.list_instances())
@@ -155,7 +130,7 @@ def test_w54_an_instance_that_nobody_knows_fails_no_listing(aws: World) -> None:
 
 def test_states_are_those_of_ec2(aws: World) -> None:
     async def check() -> None:
-        ids = populate(aws, 4)
+        ids = populate(aws.ec2, 4)
         for one, state in zip(ids, ("pending", "stopped", "shutting-down", "running"), strict=True):
             instance = aws.ec2.instances[one]
             instance.launched += 1000.0 if state == "pending" else 0.0
@@ -212,7 +187,7 @@ def event(kind: str, **detail: Any) -> str:
 
 def test_w60_a_notice_is_told_at_once(aws: World) -> None:
     async def check() -> None:
-        ids = populate(aws, 3)
+        ids = populate(aws.ec2, 3)
         async with opened(aws, queue_url=f"{aws.server.url}/1/notices") as provider:
             assert len(await provider.list_instances()) == 3
             wakes = aws.wakes
@@ -260,7 +235,7 @@ def test_w60_without_a_queue_spot_requests_are_looked_at(aws: World, monkeypatch
 def test_a_queue_that_cannot_be_read_is_no_reason_to_stop(aws: World) -> None:
     async def check() -> None:
         aws.server.queue.exists = False
-        populate(aws, 1)
+        populate(aws.ec2, 1)
         async with opened(aws, queue_url=f"{aws.server.url}/1/notices") as provider:
             await until(lambda: aws.journal.counts["ReceiveMessage"], what="a try")
             assert len(await provider.list_instances()) == 1
@@ -270,7 +245,7 @@ def test_a_queue_that_cannot_be_read_is_no_reason_to_stop(aws: World) -> None:
 
 def test_what_the_instance_says_of_its_boot_is_shown(aws: World) -> None:
     async def check() -> None:
-        (instance_id,) = populate(aws, 1)
+        (instance_id,) = populate(aws.ec2, 1)
         aws.ec2.instances[instance_id].tags["slotsmith-boot"] = "failed: the startup script ended with status 3"
         async with opened(aws) as provider:
             (listed,) = await provider.list_instances()

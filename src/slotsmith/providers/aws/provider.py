@@ -27,6 +27,9 @@ from slotsmith.providers.aws.settings import AwsSettings
 from slotsmith.providers.aws.tags import BOOT, INTENT, OFFERING
 from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderContext, ProviderError
 
+# About a millisecond's work.
+_ROWS_AT_A_TIME: Final = 500
+
 TOKEN_LIFETIME: Final = 86_400.0
 """Seconds for which EC2 remembers a client token (EC2 Developer Guide, "Ensuring idempotency": at least 24 hours)."""
 
@@ -88,7 +91,12 @@ class AwsProvider:
     async def list_instances(self) -> Sequence[Instance]:
         # Half a period: pools that look at different moments share listings, and none is older than that.
         rows = await self._here.rows(self._context.pool, self.poll_period / 2)
-        instances = [self._instance(row) for row in rows]
+        instances: list[Instance] = []
+        for begin in range(0, len(rows), _ROWS_AT_A_TIME):
+            if begin:
+                # Other pools have their turn in between.
+                await self._clock.sleep(0)
+            instances += map(self._instance, rows[begin : begin + _ROWS_AT_A_TIME])
         return sorted(instances, key=lambda each: (each.launched_at, each.id))
 
     async def launch(self, request: LaunchRequest) -> LaunchResult:
