@@ -33,6 +33,7 @@ class FaultyHarness(Ec2Harness):
         return Persistent(super().provider(pool))  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 class TestWithFaults(ProviderConformance):
     def harness(self, directory: Path) -> Harness:
         harness = FaultyHarness(directory, {"lag": 0.02, "boot": 0.02, "ending": 0.02}, zones=["eu-west-1a"])
