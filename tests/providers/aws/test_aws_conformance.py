@@ -6,8 +6,8 @@ import pytest
 
 pytest.register_assert_rewrite("slotsmith.providers.conformance")
 
+from providers.aws.ec2_harness import Ec2Harness  # noqa: E402
 from providers.aws.ec2_persistent import Persistent  # noqa: E402
-from providers.aws.ec2_world import Ec2Harness  # noqa: E402
 from slotsmith.providers.base import Provider  # noqa: E402
 from slotsmith.providers.conformance import Harness, ProviderConformance  # noqa: E402
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from providers.aws.ec2_catalogue import TYPES
 from providers.aws.ec2_population import populate
 from providers.aws.ec2_world import World
 from providers.aws.test_aws_launch import launch, opened, run
@@ -281,6 +282,28 @@ def test_changes_are_followed_until_they_are_done(aws: World, monkeypatch: pytes
             await until(lambda: look(""), what="its end")
 
     run(check())
+
+
+def test_prices_are_asked_for_anew(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Ticking()
+    world = World(tmp_path_factory.mktemp("prices"), clock)
+    types = {"instance_types": ["g4dn.xlarge", "g5.xlarge"], "market_order": "price", "spot": True}
+
+    async def check() -> None:
+        async with opened(world, **types) as provider:
+            assert [each.price for each in provider.offerings()] == [0.21, 0.45]
+            monkeypatch.setitem(TYPES, "g4dn.xlarge", (*TYPES["g4dn.xlarge"][:5], 0.9))
+            await provider.list_instances()
+            assert [each.price for each in provider.offerings()] == [0.21, 0.45]
+            clock.ahead = 3700.0
+            await provider.list_instances()
+            await until(lambda: provider.offerings()[0].price == 0.45, what="the new order")
+            assert [each.instance_type for each in provider.offerings()] == ["g5.xlarge", "g4dn.xlarge"]
+
+    try:
+        run(check())
+    finally:
+        world.close()
 
 
 def test_idle_pools_ask_seldom(tmp_path_factory: pytest.TempPathFactory) -> None:

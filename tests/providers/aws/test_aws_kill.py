@@ -82,7 +82,10 @@ class Killing:
 
 @pytest.mark.parametrize(
     ("name", "settings", "first"),
-    [("one place", {}, "RunInstances"), ("a fleet", {"spread": "zones", "zones": [], "spot": True}, "CreateFleet")],
+    [
+        ("one place", {}, "RunInstances"),
+        pytest.param("a fleet", {"spread": "zones", "zones": [], "spot": True}, "CreateFleet", marks=pytest.mark.slow),
+    ],
 )
 def test_i3_killed_between_every_two_calls(
     tmp_path: Path, driver: Driver, name: str, settings: dict[str, Any], first: str

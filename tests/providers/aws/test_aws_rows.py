@@ -31,7 +31,7 @@ def page(tags: list[dict[str, str]], **how: Any) -> bytes:
     return wire.write_answer("DescribeInstances", ec2.call("DescribeInstances", how), "request")
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(TAGS, max_size=4))
 def test_both_ways_give_the_same(tags: list[dict[str, str]]) -> None:
     body = page(tags)

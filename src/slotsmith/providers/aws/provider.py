@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from operator import itemgetter
 from typing import Final
@@ -17,7 +18,7 @@ from slotsmith.model.launch_error import ErrorKind
 from slotsmith.model.offering import Offering
 from slotsmith.model.resources import Resources
 from slotsmith.providers.aws import ending, metadata, region
-from slotsmith.providers.aws.catalogue import Catalogue, look_up
+from slotsmith.providers.aws.catalogue import Catalogue, look_up, prices
 from slotsmith.providers.aws.client import Connection
 from slotsmith.providers.aws.launching import Launching
 from slotsmith.providers.aws.memory import Place
@@ -29,6 +30,9 @@ from slotsmith.providers.aws.tags import BOOT, INTENT, OFFERING
 from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderContext, ProviderError
 
 _BY_LAUNCH: Final = itemgetter(Instance._fields.index("launched_at"), Instance._fields.index("id"))
+
+# Spot prices move within hours.
+_PRICES_LAST: Final = 3600.0
 
 # About a millisecond's work.
 _ROWS_AT_A_TIME: Final = 200
@@ -60,6 +64,8 @@ class AwsProvider:
         self._log = structlog.get_logger("slotsmith").bind(pool=context.pool, provider="aws")
         self._region: region.Region | None = None
         self._launching: Launching | None = None
+        self._catalogue: Catalogue | None = None
+        self._pricing: asyncio.Task[None] | None = None
         self._choices: list[Choice] = []
         self._capacities: Mapping[str, Resources] = {}
 
@@ -79,6 +85,7 @@ class AwsProvider:
             catalogue.subnets,
             encode_user_data(await self._script(catalogue)),
         )
+        self._catalogue = catalogue
         self._choices = choices(self._settings, catalogue)
         if not self._choices:
             raise ProviderError(ErrorKind.INVALID, "none of the instance types is sold in any of the markets")
@@ -92,6 +99,7 @@ class AwsProvider:
         return tuple(choice.offering for choice in best_first(self._choices, self._here.memory, self._clock.now()))
 
     async def list_instances(self) -> Sequence[Instance]:
+        self._keep_prices_fresh()
         # Half a period: pools that look at different moments share listings, and none is older than that.
         rows = await self._here.rows(self._context.pool, self.poll_period / 2)
         instances: list[Instance] = []
@@ -124,10 +132,37 @@ class AwsProvider:
             self._here.changed()
 
     async def close(self) -> None:
+        pricing, self._pricing = self._pricing, None
+        if pricing is not None:
+            pricing.cancel()
+            await asyncio.wait([pricing])
         here, self._region = self._region, None
         if here is not None:
             here.on_change.discard(self._context.wake)
             await region.leave(here)
+
+    def _keep_prices_fresh(self) -> None:
+        """Ask for prices anew when they are old; launches do not wait for that."""
+        catalogue = self._catalogue
+        if catalogue is None or self._clock.now() < catalogue.priced_at + _PRICES_LAST:
+            return
+        if self._pricing is None or self._pricing.done():
+            self._pricing = asyncio.create_task(self._price_anew(catalogue), name="prices of EC2")
+
+    async def _price_anew(self, catalogue: Catalogue) -> None:
+        try:
+            on_demand, spot = await prices(self._here.client, self._settings, list(catalogue.types))
+        except ProviderError as error:
+            self._log.warning("prices cannot be read, the last ones stay", error=str(error))
+            on_demand, spot = {}, {}
+        # What cannot be had anew keeps its last price.
+        fresh = replace(
+            catalogue,
+            on_demand={**catalogue.on_demand, **on_demand},
+            spot={**catalogue.spot, **spot},
+            priced_at=self._clock.now(),
+        )
+        self._catalogue, self._choices = fresh, choices(self._settings, fresh)
 
     @property
     def _here(self) -> region.Region:
