@@ -142,7 +142,10 @@ class Check:
         )
         for choice in _one_of_each_market(choices(self.settings, catalogue)):
             request = LaunchRequest(_TOKEN, choice.offering, 1)
-            if len(choice.places) == 1:
+            if self.settings.spot_mode == "request" and choice.offering.market == "spot":
+                params = launcher.request_spot(request, choice.places[0])
+                yield await self._dry_run("RequestSpotInstances", f"request {choice.offering.name}", params)
+            elif len(choice.places) == 1:
                 params = launcher.run_instances(request, choice.places[0])
                 yield await self._dry_run("RunInstances", f"launch {choice.offering.name}", params)
             else:

@@ -48,7 +48,9 @@ class Launching:
     async def launch(self, request: LaunchRequest, choice: Choice) -> LaunchResult:
         """See `Provider.launch`."""
         try:
-            if len(choice.places) == 1:
+            if choice.offering.market == "spot" and self._launcher.settings.spot_mode == "request":
+                result = await self._request_spot(request, choice.places[0])
+            elif len(choice.places) == 1:
                 result = await self._run_instances(request, choice.places[0])
             else:
                 result = await self._create_fleet(request, choice)
@@ -74,6 +76,15 @@ class Launching:
         shortfall = AwsError(ErrorKind.CAPACITY, text)
         self._failed(place, shortfall)
         return LaunchResult(ids, shortfall)
+
+    async def _request_spot(self, request: LaunchRequest, place: Place) -> LaunchResult:
+        params = self._launcher.request_spot(request, place)
+        try:
+            answer = await self._client.call("RequestSpotInstances", instances=request.count, **params)
+        except AwsError as error:
+            self._failed(place, error)
+            raise
+        return LaunchResult(tuple(each["SpotInstanceRequestId"] for each in answer["SpotInstanceRequests"]))
 
     async def _create_fleet(self, request: LaunchRequest, choice: Choice) -> LaunchResult:
         await self._make_template()
@@ -118,10 +129,9 @@ class Launching:
         Raises:
             AwsError: that cannot be seen (yet).
         """
-        rows = await self._region.of_token(request.token)
-        if not rows:
+        ids = tuple(await self._region.of_token(request.token))
+        if not ids:
             raise error
-        ids = tuple(row.id for row in rows)
         if len(ids) >= request.count:
             return LaunchResult(ids)
         text = f"{len(ids)} of {request.count} were launched before the settings were changed"

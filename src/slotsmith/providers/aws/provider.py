@@ -26,6 +26,7 @@ from slotsmith.providers.aws.places import Choice, best_first, capacities, choic
 from slotsmith.providers.aws.requests import Launcher, encode_user_data
 from slotsmith.providers.aws.rows import Row
 from slotsmith.providers.aws.settings import AwsSettings
+from slotsmith.providers.aws.spot_requests import PENDING
 from slotsmith.providers.aws.tags import BOOT, INTENT, OFFERING
 from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderContext, ProviderError
 
@@ -41,6 +42,7 @@ TOKEN_LIFETIME: Final = 86_400.0
 """Seconds for which EC2 remembers a client token (EC2 Developer Guide, "Ensuring idempotency": at least 24 hours)."""
 
 _STATES: Final[Mapping[str, InstanceState]] = {
+    PENDING: InstanceState.PENDING_REQUEST,
     "pending": InstanceState.STARTING,
     "running": InstanceState.RUNNING,
     "stopping": InstanceState.STOPPING,
@@ -92,6 +94,7 @@ class AwsProvider:
         self._capacities = capacities(self._settings, catalogue)
         self._launching = Launching(joined, launcher, self._clock, self._log)
         await self._launching.tidy()
+        joined.has_requests |= self._settings.spot_mode == "request"
         joined.watch(self._settings.queue_url, spot="spot" in self._settings.effective_markets)
 
     def offerings(self) -> Sequence[Offering]:
@@ -125,7 +128,9 @@ class AwsProvider:
         if not instance_ids:
             return {}
         try:
-            failures = await ending.terminate(self._here.client, instance_ids, self._here.is_young)
+            failures = await ending.terminate(
+                self._here.client, instance_ids, self._here.is_young, has_requests=self._here.has_requests
+            )
             self._here.ended(each for each in instance_ids if each not in failures)
             return failures
         finally:
@@ -205,7 +210,7 @@ class AwsProvider:
     def _instance(self, row: Row) -> Instance:
         state = _STATES.get(row.state, InstanceState.UNKNOWN)
         place = Place(row.instance_type, row.zone, "spot" if row.spot else "on-demand")
-        notice = self._here.notice(row.id)
+        notice = self._here.notice(row.agent or row.id)
         if notice is not None and notice.ends and state in (InstanceState.STARTING, InstanceState.RUNNING):
             # On its way out: it serves nobody any more, and its replacement need not wait for its end.
             state = InstanceState.STOPPING
@@ -215,7 +220,7 @@ class AwsProvider:
             id=row.id,
             state=state,
             launched_at=row.launched_at - self._here.client.skew,
-            agent_name=row.id,
+            agent_name=row.agent or row.id,
             token=row.tags.get(INTENT, ""),
             offering=offering,
             capacity=self._capacities.get(row.instance_type),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from slotsmith.clock import Clock
+from slotsmith.providers.aws import spot_requests
 from slotsmith.providers.aws.client import AwsClient, Connection
 from slotsmith.providers.aws.memory import CapacityMemory
 from slotsmith.providers.aws.notices import KEPT, Notice, follow_queue, follow_requests
@@ -51,6 +52,9 @@ class Region:
         self.on_change: set[Callable[[], None]] = set()
         self.notices: dict[str, Notice] = {}
         self.users = 0
+        self.has_requests = False
+        """Whether a pool places spot requests, so that a listing has them too."""
+        self._tagged: set[str] = set()
         self._clock = clock
         self._last: Listing | None = None
         self._reading: asyncio.Task[Listing] | None = None
@@ -149,16 +153,27 @@ class Region:
             for row in page:
                 # By id, for an instance may be on two pages when others came or went between them.
                 pools.setdefault(row.tags.get(POOL, ""), {})[row.id] = row
+        if self.has_requests:
+            requested = await spot_requests.rows(self.client, self.cluster, self._tagged)
+            instances = {row.agent for row in requested}
+            # An instance that has its request's tags by now is listed as that request already.
+            pools = {
+                pool: {key: row for key, row in rows.items() if key not in instances} for pool, rows in pools.items()
+            }
+            for row in requested:
+                pools.setdefault(row.tags.get(POOL, ""), {})[row.id] = row
         listing = Listing({pool: tuple(rows.values()) for pool, rows in pools.items()}, began)
         if began >= self._changed_at:
             self._last = listing
         return listing
 
-    async def of_token(self, token: str) -> list[Row]:
-        """All instances that a token launched, also those that are gone. Raises ProviderError."""
+    async def of_token(self, token: str) -> list[str]:
+        """All instances and requests that a token launched, also those that are gone. Raises ProviderError."""
+        if self.has_requests and (ids := await spot_requests.of_token(self.client, self.cluster, token)):
+            return ids
         filters = [{"Name": f"tag:{CLUSTER}", "Values": [self.cluster]}, {"Name": f"tag:{INTENT}", "Values": [token]}]
         return [
-            row
+            row.id
             async for page in self.client.pages(
                 "DescribeInstances", "Reservations", Filters=filters, MaxResults=PAGE_SIZE
             )

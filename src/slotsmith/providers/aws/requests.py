@@ -14,7 +14,7 @@ from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.aws.memory import Place
 from slotsmith.providers.aws.places import Choice
 from slotsmith.providers.aws.settings import AwsSettings
-from slotsmith.providers.aws.tags import as_aws, launch_tags, owner_tags
+from slotsmith.providers.aws.tags import MODE, as_aws, launch_tags, owner_tags
 from slotsmith.providers.base import LaunchRequest, ProviderError
 
 USER_DATA_LIMIT: Final = 16_384
@@ -60,6 +60,30 @@ class Launcher:
                 options["MaxPrice"] = settings.spot_max_price
             params["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
         return params
+
+    def request_spot(self, request: LaunchRequest, place: Place) -> dict[str, Any]:
+        """For RequestSpotInstances: requests that wait for their price. At once, so no clocks need to agree."""
+        subnet = self.subnets.get(place.zone, "")
+        machine = self._machine()
+        # What this old call does not know: the image says how metadata is read, and a one-time request ends anyway.
+        for key in ("MetadataOptions", "InstanceInitiatedShutdownBehavior"):
+            del machine[key]
+        tags = {**self._tags(), **launch_tags(request.token, request.offering.name), MODE: "request"}
+        params = {
+            "ClientToken": request.token,
+            "InstanceCount": request.count,
+            "Type": "one-time",
+            "InstanceInterruptionBehavior": "terminate",
+            "LaunchSpecification": {
+                **machine,
+                "InstanceType": place.instance_type,
+                "UserData": base64.b64encode(self.user_data).decode(),
+                "Placement": {"AvailabilityZone": place.zone},
+                **self._network(subnet),
+            },
+            "TagSpecifications": [{"ResourceType": "spot-instances-request", "Tags": as_aws(tags)}],
+        }
+        return params | ({"SpotPrice": self.settings.spot_max_price} if self.settings.spot_max_price else {})
 
     def create_fleet(self, request: LaunchRequest, choice: Choice) -> dict[str, Any]:
         """For CreateFleet: several places, among which EC2 chooses; on demand, in our order."""

@@ -32,6 +32,8 @@ class Row(NamedTuple):
     request: str
     reason: str
     tags: Mapping[str, str]
+    agent: str = ""
+    """The agent's name, where it is not the id."""
 
 
 def pick_rows(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:

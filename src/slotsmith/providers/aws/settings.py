@@ -100,6 +100,7 @@ class AwsSettings(ProviderSettings):
     spread: Literal["each", "zones", "types"] = "each"
     spot: bool = False
     spot_max_price: str = ""
+    spot_mode: Literal["fleet", "request"] = "fleet"
     custom_tags: tuple[CustomTag, ...] = ()
     log_group: str = ""
     log_stream: str = ""
@@ -171,8 +172,14 @@ def _problems(settings: AwsSettings) -> Any:
         yield "log_stream needs a log_group"
     if settings.log_group and settings.agent.container is None:
         yield "log_group is for the logs of a container, and agent.container is not set"
+    yield from _fleet_problems(settings)
+
+
+def _fleet_problems(settings: AwsSettings) -> Any:
     if settings.spread != "each" and settings.launch_template_id:
         yield "launch_template_id goes with spread: each; for a fleet slotsmith makes a template of its own"
+    if settings.spot_mode == "request" and (settings.spread != "each" or settings.launch_template_id):
+        yield "spot_mode: request goes with spread: each, and without launch_template_id"
     if settings.spread != "each" and settings.agent.has_inline_secrets:
         yield (
             f"spread: {settings.spread} puts the boot script into a launch template, which others may read; give "

@@ -11,6 +11,8 @@ POOL: Final = "slotsmith-pool"
 INTENT: Final = "slotsmith-intent"
 """The token of the launch."""
 OFFERING: Final = "slotsmith-offering"
+MODE: Final = "slotsmith-mode"
+"""On spot requests that were placed as such, and not by the way of a launch."""
 BOOT: Final = "slotsmith-boot"
 """Written by the instance itself, when it may: how far its boot has come."""
 
