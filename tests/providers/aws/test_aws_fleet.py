@@ -287,7 +287,7 @@ def test_changes_are_followed_until_they_are_done(aws: World, monkeypatch: pytes
 def test_prices_are_asked_for_anew(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Ticking()
     world = World(tmp_path_factory.mktemp("prices"), clock)
-    types = {"instance_types": ["g4dn.xlarge", "g5.xlarge"], "market_order": "price", "spot": True}
+    types = {"instance_types": ["g4dn.xlarge", "g5.xlarge"], "spot": True}
 
     async def check() -> None:
         async with opened(world, **types) as provider:

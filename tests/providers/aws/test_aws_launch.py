@@ -271,19 +271,19 @@ def test_templates_have_no_secrets_and_old_ones_go(aws: World) -> None:
     run(check())
 
 
-def test_markets_and_zones_make_offerings_in_order_or_by_price(aws: World) -> None:
+def test_w46_markets_types_and_zones_make_offerings_by_price(aws: World) -> None:
     async def check() -> None:
         types = {"instance_types": ["g5.xlarge", "g4dn.xlarge", "p4d.24xlarge"], "markets": ["spot", "on-demand"]}
         async with opened(aws, **types, zones=["eu-west-1a", "eu-west-1b"]) as provider:
             names = [each.name for each in provider.offerings()]
             assert names[:3] == [
-                "g5.xlarge/eu-west-1a/spot",
-                "g5.xlarge/eu-west-1b/spot",
                 "g4dn.xlarge/eu-west-1a/spot",
+                "g4dn.xlarge/eu-west-1b/spot",
+                "g5.xlarge/eu-west-1a/spot",
             ]
             # p4d is sold in one of the two zones.
             assert len(names) == 10
-        async with opened(aws, **types, zones=["eu-west-1b"], market_order="price") as provider:
+        async with opened(aws, **types, zones=["eu-west-1b"]) as provider:
             told = [(each.name, each.price) for each in provider.offerings()]
             assert told == [
                 ("g4dn.xlarge/eu-west-1b/spot", pytest.approx(0.231)),
@@ -293,6 +293,19 @@ def test_markets_and_zones_make_offerings_in_order_or_by_price(aws: World) -> No
                 ("p4d.24xlarge/eu-west-1b/spot", pytest.approx(13.31)),
                 ("p4d.24xlarge/eu-west-1b/on-demand", 35.4),
             ]
+
+    run(check())
+
+
+def test_several_offerings_need_prices_and_one_does_not(aws: World) -> None:
+    async def check() -> None:
+        aws.journal.fault("error", "GetProducts", code="AccessDeniedException", count=9)
+        async with opened(aws) as provider:
+            assert [each.price for each in provider.offerings()] == [None]
+        with pytest.raises(ProviderError, match="or give a catalog file") as caught:
+            async with opened(aws, instance_types=["g4dn.xlarge", "g5.xlarge"]):
+                pass
+        assert caught.value.kind is ErrorKind.DENIED
 
     run(check())
 

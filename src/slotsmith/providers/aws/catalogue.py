@@ -89,6 +89,7 @@ async def look_up(client: AwsClient, settings: AwsSettings, now: float) -> Catal
         raise ProviderError(ErrorKind.INVALID, f"none of {', '.join(list(types)[:8])} is sold in {where}")
     device = await root_device(client, settings.image_id) if settings.image_id else ""
     on_demand, spot = await prices(client, settings, list(left))
+    _check_prices(settings, left, zones, on_demand, spot)
     by_zone = subnets or {zone: "" for name in left for zone in zones[name]}
     return Catalogue(left, zones, by_zone, device, on_demand, spot, now)
 
@@ -193,7 +194,11 @@ async def root_device(client: AwsClient, image_id: str) -> str:
 async def prices(
     client: AwsClient, settings: AwsSettings, types: Sequence[str]
 ) -> tuple[dict[str, float], dict[tuple[str, str], float]]:
-    """Prices on demand and on the spot market. One that cannot be had is left out: it is no reason not to launch."""
+    """Prices on demand and on the spot market; those that are not told are left out.
+
+    Raises:
+        ProviderError: one of the two cannot be asked for, and a pool with several offerings cannot do without.
+    """
     if settings.catalog is not None:
         return read_prices(settings.catalog)
     spot: dict[tuple[str, str], float] = {}
@@ -203,9 +208,30 @@ async def prices(
             spot = await _spot_prices(client, types)
         if "on-demand" in settings.effective_markets:
             on_demand = await _on_demand_prices(client, types)
-    except ProviderError:
-        pass
+    except ProviderError as error:
+        # It is no reason not to launch, where there is nothing to choose.
+        zones = len(settings.zones or settings.effective_subnets) if settings.spread == "each" else 1
+        if len(types) > 1 or len(settings.effective_markets) > 1 or zones != 1:
+            raise ProviderError(error.kind, f"{error}; {_NEEDED}") from error
     return on_demand, spot
+
+
+_NEEDED: Final = "with several offerings prices are needed: allow asking for them (docs/aws.md), or give a catalog file"
+
+
+def _check_prices(
+    settings: AwsSettings,
+    types: Mapping[str, TypeInfo],
+    zones: Mapping[str, tuple[str, ...]],
+    on_demand: Mapping[str, float],
+    spot: Mapping[tuple[str, str], float],
+) -> None:
+    """Raises ProviderError (INVALID): there would be several offerings, and the price of none is known."""
+    places = len(settings.effective_markets)
+    if settings.spread != "types":
+        places *= len(types) if settings.spread == "zones" else sum(len(zones[name]) for name in types)
+    if places > 1 and not on_demand and not spot:
+        raise ProviderError(ErrorKind.INVALID, f"no price is known; {_NEEDED}")
 
 
 async def _spot_prices(client: AwsClient, types: Sequence[str]) -> dict[tuple[str, str], float]:

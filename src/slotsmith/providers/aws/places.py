@@ -24,17 +24,19 @@ class Choice:
 
 
 def choices(settings: AwsSettings, catalogue: Catalogue) -> list[Choice]:
-    """What is on offer, best first: by market as given and then as types and zones stand, or all by price."""
+    """What is on offer: by price, and among equals by market, type and zone as they are given.
+
+    A pool chooses among several offerings by what they cost; so one without a known price is left out, unless none has
+    one.
+    """
     made = [
         choice
         for market in settings.effective_markets
         for choice in _of_market(settings, catalogue, market)
         if choice.places
     ]
-    if settings.market_order == "price":
-        # What has no known price comes last, for nobody can say that it is cheap.
-        made.sort(key=lambda choice: (choice.offering.price is None, choice.offering.price or 0.0))
-    return made
+    made.sort(key=lambda choice: choice.offering.price or 0.0)
+    return [choice for choice in made if choice.offering.price] or made
 
 
 def _of_market(settings: AwsSettings, catalogue: Catalogue, market: str) -> list[Choice]:

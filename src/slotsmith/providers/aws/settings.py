@@ -96,7 +96,6 @@ class AwsSettings(ProviderSettings):
     zones: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
     markets: Annotated[tuple[Market, ...], Field(min_length=1)] | None = None
-    market_order: Literal["given", "price"] = "given"
     spread: Literal["each", "zones", "types"] = "each"
     spot: bool = False
     spot_max_price: str = ""
