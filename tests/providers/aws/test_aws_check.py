@@ -49,8 +49,8 @@ def test_what_would_not_work_is_told_with_what_to_do(
     assert main(["aws", "check", "gpu", "-c", config(aws, tmp_path, ssh_key_name="lost"), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["gpu"]
     failed = {each["what"]: each for each in found if not each["ok"]}
-    assert set(failed) == {"key", "right to launch g4dn.xlarge/eu-west-1a/on-demand", "quota", "queue"}
-    assert "docs/aws.md" in failed["right to launch g4dn.xlarge/eu-west-1a/on-demand"]["hint"]
+    assert set(failed) == {"key", "right to launch c5.large/eu-west-1a/on-demand", "quota", "queue"}
+    assert "docs/aws.md" in failed["right to launch c5.large/eu-west-1a/on-demand"]["hint"]
     assert "8 vCPUs, and 4 instances need up to 16" in failed["quota"]["text"]
     assert "L-DB2E81BA" in failed["quota"]["hint"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,7 +89,7 @@ async def look_up(client: AwsClient, settings: AwsSettings, now: float) -> Catal
         where = ", ".join(subnets) or "any zone of the region"
         raise ProviderError(ErrorKind.INVALID, f"none of {', '.join(list(types)[:8])} is sold in {where}")
     device = await root_device(client, settings.image_id) if settings.image_id else ""
-    on_demand, spot = await prices(client, settings, list(left))
+    on_demand, spot = await prices(client, settings, list(left), now)
     _check_prices(settings, left, zones, on_demand, spot)
     by_zone = subnets or {zone: "" for name in left for zone in zones[name]}
     return Catalogue(left, zones, by_zone, device, on_demand, spot, now)
@@ -192,7 +193,7 @@ async def root_device(client: AwsClient, image_id: str) -> str:
 
 
 async def prices(
-    client: AwsClient, settings: AwsSettings, types: Sequence[str]
+    client: AwsClient, settings: AwsSettings, types: Sequence[str], now: float
 ) -> tuple[dict[str, float], dict[tuple[str, str], float]]:
     """Prices on demand and on the spot market; those that are not told are left out.
 
@@ -205,7 +206,7 @@ async def prices(
     on_demand: dict[str, float] = {}
     try:
         if "spot" in settings.effective_markets:
-            spot = await _spot_prices(client, types)
+            spot = await _spot_prices(client, types, now)
         if "on-demand" in settings.effective_markets:
             on_demand = await _on_demand_prices(client, types)
     except ProviderError as error:
@@ -234,21 +235,22 @@ def _check_prices(
         raise ProviderError(ErrorKind.INVALID, f"no price is known; {_NEEDED}")
 
 
-async def _spot_prices(client: AwsClient, types: Sequence[str]) -> dict[tuple[str, str], float]:
+async def _spot_prices(client: AwsClient, types: Sequence[str], now: float) -> dict[tuple[str, str], float]:
     latest: dict[tuple[str, str], tuple[float, float]] = {}
-    async for page in client.pages(
-        "DescribeSpotPriceHistory",
-        "SpotPriceHistory",
-        InstanceTypes=list(types)[:_TYPES_A_CALL],
-        ProductDescriptions=["Linux/UNIX"],
-        # A time in the future gives the price that holds now, once for each type and zone.
-        StartTime=4_000_000_000,
-        MaxResults=1000,
-    ):
-        for each in page:
-            key = (each["InstanceType"], each["AvailabilityZone"])
-            found = (each["Timestamp"].timestamp(), float(each["SpotPrice"]))
-            latest[key] = max(found, latest.get(key, found))
+    for begin in range(0, len(types), _TYPES_A_CALL):
+        async for page in client.pages(
+            "DescribeSpotPriceHistory",
+            "SpotPriceHistory",
+            InstanceTypes=list(types[begin : begin + _TYPES_A_CALL]),
+            ProductDescriptions=["Linux/UNIX"],
+            # A history that begins now has the price that holds now, once for each type and zone.
+            StartTime=int(now),
+            MaxResults=1000,
+        ):
+            for each in page:
+                key = (each["InstanceType"], each["AvailabilityZone"])
+                found = (each["Timestamp"].timestamp(), float(each["SpotPrice"]))
+                latest[key] = max(found, latest.get(key, found))
     return {key: price for key, (_, price) in latest.items()}
 
 
@@ -257,7 +259,6 @@ _PRICING_REGION: Final = "us-east-1"
 
 
 async def _on_demand_prices(client: AwsClient, types: Sequence[str]) -> dict[str, float]:
-    found: dict[str, float] = {}
     wanted = {
         "regionCode": client.connection.region,
         "operatingSystem": "Linux",
@@ -265,7 +266,8 @@ async def _on_demand_prices(client: AwsClient, types: Sequence[str]) -> dict[str
         "preInstalledSw": "NA",
         "capacitystatus": "Used",
     }
-    for name in types[:_TYPES_A_CALL]:
+
+    async def of(name: str) -> float | None:
         filters = [
             {"Type": "TERM_MATCH", "Field": field, "Value": value}
             for field, value in {**wanted, "instanceType": name}.items()
@@ -273,10 +275,10 @@ async def _on_demand_prices(client: AwsClient, types: Sequence[str]) -> dict[str
         answer = await client.call(
             "GetProducts", service="pricing", region=_PRICING_REGION, ServiceCode="AmazonEC2", Filters=filters
         )
-        price = least_price(answer.get("PriceList", ()))
-        if price is not None:
-            found[name] = price
-    return found
+        return least_price(answer.get("PriceList", ()))
+
+    found = await asyncio.gather(*map(of, types))
+    return {name: price for name, price in zip(types, found, strict=True) if price is not None}
 
 
 def least_price(products: Iterable[str]) -> float | None:

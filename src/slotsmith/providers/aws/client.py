@@ -73,14 +73,15 @@ class AwsClient:
         Raises:
             AwsError: an error of any kind. One that is not definite leaves open what was done.
         """
-        await self._turn(operation, instances)
+        if service == "ec2":
+            await self._turn(operation, instances)
         self.calls[operation] += 1
         threads = self._waiting if wait else self._threads
         answer, date = await threads.run(partial(self._run, service, region, operation, params))
         if date:
             self._look_at_clock(date)
         if isinstance(answer, AwsError):
-            if answer.kind is ErrorKind.THROTTLED:
+            if answer.kind is ErrorKind.THROTTLED and service == "ec2":
                 self._buckets.empty(operation, self._clock.now())
             raise answer
         return answer

@@ -156,7 +156,7 @@ class AwsProvider:
 
     async def _price_anew(self, catalogue: Catalogue) -> None:
         try:
-            on_demand, spot = await prices(self._here.client, self._settings, list(catalogue.types))
+            on_demand, spot = await prices(self._here.client, self._settings, list(catalogue.types), self._clock.now())
         except ProviderError as error:
             self._log.warning("prices cannot be read, the last ones stay", error=str(error))
             on_demand, spot = {}, {}
