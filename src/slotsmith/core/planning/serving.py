@@ -80,8 +80,10 @@ class WholePlaces:
 
 def place_wholes(model: Model, tasks: Ints, ceiling: Ceiling) -> WholePlaces:
     """Whole instances for the tasks that span, largest first: existing ones, then new ones of one kind each."""
-    filling = Filling.of_existing(model)
     agents = model.agents.copy()
+    if not model.wholes:
+        return WholePlaces((), np.zeros(len(model.lots), np.int64), agents)
+    filling = Filling.of_existing(model)
     places: list[tuple[int, int, int]] = []
     served = np.zeros(len(model.lots), np.int64)
     for index, lot in enumerate(model.lots):

@@ -306,14 +306,8 @@ class _Builder:
         zero = [None if problem.max_zero_slot_tasks is None else free.zero_slot_tasks for free in problem.existing]
         rooms = self._grid.rooms([free.free for free in problem.existing], zero)
         shares = (rooms / self._turns).sum(axis=1).tolist()
-        alike: dict[tuple[object, ...], list[int]] = {}
-        for index, (free, room) in enumerate(zip(problem.existing, rooms.tolist(), strict=True)):
-            offering = free.offering or only
-            key = (tuple(room), free.whole, free.rank, free.free.slots, offering)
-            if free.count:
-                alike.setdefault(key, []).append(index)
         piles = []
-        for entries in sorted(alike.values(), key=lambda entries: _turn(problem, entries, shares)):
+        for entries in sorted(_alike(problem, rooms, only), key=lambda entries: _turn(problem, entries, shares)):
             first = problem.existing[entries[0]]
             parts = tuple((index, problem.existing[index].count) for index in entries)
             piles.append(Pile(parts, first.whole, first.free.slots, first.offering or only))
@@ -325,12 +319,31 @@ class _Builder:
         )
 
 
+def _alike(problem: Problem, rooms: Floats, only: Offering | None) -> list[list[int]]:
+    """The entries of `Problem.existing` that have agents, those together that are alike."""
+    numbers: dict[Offering | None, int] = {}
+    # Thousands of agents name the same few offerings, and each of those is looked at once.
+    offerings = {id(free.offering): free.offering or only for free in problem.existing}
+    number = {key: numbers.setdefault(offering, len(numbers)) for key, offering in offerings.items()}
+    rest = [(free.whole, free.rank, free.free.slots, number[id(free.offering)]) for free in problem.existing]
+    keys = np.hstack([rooms, np.array(rest, float).reshape(len(rest), 4)])
+    order = np.lexsort(keys.T)
+    order = order[np.array([free.count > 0 for free in problem.existing], bool)[order]]
+    same = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
+    ends = [*(np.flatnonzero(~same) + 1).tolist(), len(order)]
+    entries = order.tolist()
+    return [entries[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True) if end > start]
+
+
 def _turn(problem: Problem, entries: list[int], shares: Sequence[float]) -> tuple[object, ...]:
     """Lower ranks first, then agents at work before whole ones, then the fullest; the rest makes the order total."""
-    entries.sort(key=lambda index: (problem.existing[index].ids, index))
+    if len(entries) > 1:
+        entries.sort(key=lambda index: (problem.existing[index].ids, index))
     first = problem.existing[entries[0]]
-    offering = first.offering.name if first.offering else ""
-    return first.rank, first.whole, shares[entries[0]], _plain(first.free), offering, first.ids, first.zero_slot_tasks
+    free, offering = first.free, first.offering
+    names = (offering.instance_type, offering.zone, offering.market) if offering else ()
+    amounts = (free.slots, free.cpus, free.mem_gib, free.extras)
+    return first.rank, first.whole, shares[entries[0]], amounts, names, first.ids, first.zero_slot_tasks
 
 
 def _undominated(kinds: _Kinds, *, by_slots: bool) -> list[int]:

@@ -21,7 +21,7 @@ from slotsmith.core.planning.limited import settled, within
 from slotsmith.core.planning.plan import Plan, Planned, Served, StoppedBy
 from slotsmith.core.planning.prices import Prices, fluid_prices, lower_bound
 from slotsmith.core.planning.problem import Problem
-from slotsmith.core.planning.quick import FIRST_STYLE, STYLES, adapted, fill_new
+from slotsmith.core.planning.quick import FIRST_STYLE, STYLES, Style, adapted, fill_new
 from slotsmith.core.planning.repair import repaired
 from slotsmith.core.planning.serving import Wanted, admitted, item_counts, left_out, place_wholes
 from slotsmith.core.planning.shapes import ENDLESS, Model, model_of
@@ -34,6 +34,9 @@ _FIRST_FIT_ITEMS: Final = 160
 # The linear program has a row for each item; with many of them it is begun only where there is much time.
 _FEW_LP_ITEMS: Final = 300
 _LP_WORK: Final = 15
+# Fillings are chosen from a pool where a plan uses most of them more than once.
+_MOST_POOLED: Final = 3_000
+_MANY_OF_EACH: Final = 4
 # So near to the bound, plans that are only tried at random hardly get nearer.
 _NEAR: Final = 5e-4
 _MOST_TURNS: Final = 40
@@ -81,13 +84,19 @@ class _Planner:
         if len(self._problem.choices) <= 1:
             rows, self._tasks = self._first_fit(Opening.BY_UNIT)
         else:
-            rows, left = self._pack(model, item_counts(model, self._tasks))
+            # Where better plans are looked for, the first one need not come so soon.
+            many = model.items > _FIRST_FIT_ITEMS
+            style = STYLES[0] if self._meter.left and many else FIRST_STYLE
+            rows, left = self._pack(model, item_counts(model, self._tasks), style)
             if left.any() or not self._ceiling().holds(rows):
                 rows, self._tasks = self._within_limits(rows, left)
             elif model.items <= _FIRST_FIT_ITEMS and cost(rows, model):
                 rows = min([rows, *self._first_fits()], key=lambda each: cost(each, model))
         self._rows = rows
         counts = item_counts(model, self._tasks)
+        if not self._total():
+            # What costs nothing is the cheapest there is.
+            return
         if self._prices is None or not np.array_equal(counts, self._priced):
             self._prices = fluid_prices(model, counts, model.most, self._meter)
         self._raise_bound(self._fluid_bound())
@@ -99,7 +108,7 @@ class _Planner:
         ceiling.dollars = self._after_wholes.dollars
         return ceiling
 
-    def _pack(self, model: Model, counts: Ints) -> tuple[list[Row], Ints]:
+    def _pack(self, model: Model, counts: Ints, style: Style = FIRST_STYLE) -> tuple[list[Row], Ints]:
         """Existing agents first, then new ones."""
         filling = Filling.of_existing(model)
         left = counts.copy()
@@ -109,7 +118,7 @@ class _Planner:
         prices = fluid_prices(model, left, model.most, self._meter)
         if model is self._model:
             self._prices, self._priced = prices, left
-        rows, left = fill_new(model, left, prices, model.most, self._meter, FIRST_STYLE)
+        rows, left = fill_new(model, left, prices, model.most, self._meter, style)
         rows += filling.rows()
         return repaired(model, rows, model.most, self._meter), left
 
@@ -172,14 +181,33 @@ class _Planner:
         size = self._model.items
         if (size <= _FEW_LP_ITEMS or size * size * _LP_WORK < self._meter.left) and find_spec("highspy"):
             self._by_columns(counts)
+        elif size <= _MOST_POOLED and counts.sum() >= size * _MANY_OF_EACH and find_spec("highspy"):
+            self._by_pool(counts)
         else:
             self._by_styles(counts)
 
+    def _new_rows(self, counts: Ints) -> tuple[list[Row], list[Row], Ints]:
+        """What lies on existing agents, what on new instances, and how many of each item the latter hold."""
+        existing = [row for row in self._rows if row.owner < len(self._model.piles)]
+        new = [row for row in self._rows if row.owner >= len(self._model.piles)]
+        return existing, new, counts - held(existing, self._model.items)
+
+    def _by_pool(self, counts: Ints) -> None:
+        from slotsmith.core.planning.pooled import improve_by_pool
+
+        assert self._prices is not None
+        existing, new, left = self._new_rows(counts)
+
+        def consider(rows: list[Row]) -> bool:
+            self._consider(existing + rows)
+            return self._total() > self._bound * (1 + _NEAR)
+
+        improve_by_pool(self._model, left, self._prices, new, self._meter, consider)
+
     def _by_styles(self, counts: Ints) -> None:
         assert self._prices is not None
-        existing = [row for row in self._rows if row.owner < len(self._model.piles)]
-        left = counts - held(existing, self._model.items)
-        prices = self._prices
+        existing, rows, left = self._new_rows(counts)
+        prices = adapted(self._model, self._prices, rows)
         last = 0
         for turn in range(_MOST_TURNS):
             # A turn that could not be ended within the budget is not begun.
