@@ -21,8 +21,6 @@ _FULL: Final = 1 + 1e-12
 _NOTHING: Final = 1e-300
 # To leave out the fillings that are done means to copy the others, so that it pays when many are.
 _STILL_OPEN: Final = 0.75
-# One at a time is added while few would fit, more where very many would.
-_PART_AT_ONCE: Final = 0.5
 
 
 class Lanes:
@@ -30,14 +28,15 @@ class Lanes:
 
     `rooms` (L, D) and `prices` (L,) of the instances; `sizes` (D, W, L) and `worth` (W, L) of the items to choose from,
     with 1 for L when all fillings choose from the same; `left` (W, L) how many of each there are, 0 where a filling may
-    not hold the item. Fillings come last in all arrays, for those are looked through fastest.
+    not hold the item. One is added at a time while few would fit, and `part` of what would where that is more.
+    Fillings come last in all arrays, for those are looked through fastest.
     """
 
     def __init__(
-        self, rooms: Floats, prices: Floats, leaning: Floats, sizes: Floats, worth: Floats, left: Ints
+        self, rooms: Floats, prices: Floats, leaning: Floats, sizes: Floats, worth: Floats, left: Ints, part: float
     ) -> None:
         self._room: Floats = np.ascontiguousarray(rooms.T)
-        self._prices = prices
+        self._prices, self._part = prices, part
         self._leaning: Floats = np.maximum(leaning, _TINY)
         self._sizes = sizes
         self._worth = worth
@@ -48,11 +47,12 @@ class Lanes:
     def begin(self, columns: Ints) -> None:
         """Put the item of this column (L,) into each filling first; those that may not hold it stay empty."""
         lanes = np.arange(len(columns))
-        held = (self._left[columns, lanes] > 0).astype(np.float64)
+        room = self._room - _asked(self._sizes, columns, lanes)
+        held = (self._left[columns, lanes] > 0) & (room >= 0).all(axis=0)
         self._times[columns, lanes] += held
         self._left[columns, lanes] -= held
         # A room of less than nothing holds nothing more.
-        self._room = np.where(held > 0, self._room - _asked(self._sizes, columns, lanes), -1.0)
+        self._room = np.where(held, room, -1.0)
 
     def run(self) -> None:
         """Fill all of them."""
@@ -67,7 +67,7 @@ class Lanes:
             chosen, found, tightest = self._choose(room, sizes, worth, leaning, lanes)
             there, asked = left[chosen, lanes], _asked(sizes, chosen, lanes)
             fits = (asked <= room).all(axis=0)
-            added = np.floor(np.minimum(there, 1.0 / tightest) * _PART_AT_ONCE)
+            added = np.floor(np.minimum(there, 1.0 / tightest) * self._part)
             added = np.maximum(added, 1.0) * (found & fits)
             there -= added
             left[chosen, lanes] = there

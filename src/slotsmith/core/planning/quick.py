@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ _BULK: Final = 1e-3
 _ADAPTION: Final = 0.7
 _MOST_RISE: Final = 4.0
 _ROW: Final = 15
-_LEANINGS: Final = (0.0, 1.0, 1e6)
+_PART: Final = 0.125
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Style:
 
     `leanings`: a task is chosen by worth / (leaning + share of the room left), one filling for each. `kinds` are tried
     for each first task; `window` tasks are looked at for each filling; up to `at_once` first tasks are served together.
-    `bulk` is how much a task's size counts beside its worth. No filling has fewer than `least` tasks to choose from
-    because others are made beside it.
+    `bulk` is how much a task's size counts beside its worth; of very many that would fit, `part` is added at a time. No
+    filling has fewer than `least` tasks to choose from because others are made beside it.
     """
 
     leanings: tuple[float, ...] = (0.0, 0.4, 1e6)
@@ -47,6 +47,7 @@ class Style:
     at_once: int = 16
     least: int = 96
     bulk: float = _BULK
+    part: float = _PART
 
 
 DEFAULT_STYLE: Final = Style()
@@ -134,6 +135,7 @@ class _Filler:
             self._sizes[:, shared],
             self._worth[shared],
             left,
+            style.part,
         )
         lanes.begin(np.zeros(len(kinds), np.int64))
         lanes.run()
@@ -180,18 +182,30 @@ class _Filler:
         return several
 
 
-def every_filling(model: Model, counts: Ints, worth: Floats) -> tuple[Ints, Ints, float]:
-    """Fillings begun with each item on each kind: owners (p,), patterns (p, n), and the work that took."""
-    items = np.flatnonzero((counts > 0) & (worth > 0) & model.fits.any(axis=1))
+class Begun(NamedTuple):
+    """How fillings are begun: with each item, or with each two of them; and by which leanings they go on."""
+
+    leanings: tuple[float, ...]
+    pairs: bool = False
+
+
+def every_filling(model: Model, counts: Ints, worth: Floats, kinds: Ints, begun: Begun) -> tuple[Ints, Ints, float]:
+    """Fillings of each of these kinds, begun in every such way: owners (p,), patterns (p, n), and the work of it."""
+    fits = model.fits[:, kinds]
+    items = np.flatnonzero((counts > 0) & (worth > 0) & fits.any(axis=1))
     if not len(items):
         return np.zeros(0, np.int64), np.zeros((0, model.items), np.int64), 0.0
-    firsts, kinds = np.nonzero(model.fits[items])
-    firsts, kinds = np.repeat(firsts, len(_LEANINGS)), np.repeat(kinds, len(_LEANINGS))
-    leaning = np.tile(np.array(_LEANINGS), len(firsts) // len(_LEANINGS))
+    size = len(items)
+    first, second = np.triu_indices(size) if begun.pairs else (np.arange(size), np.arange(size))
+    begins, columns = np.nonzero(fits[items[first]] & fits[items[second]])
+    begins, kinds = np.repeat(begins, len(begun.leanings)), np.repeat(kinds[columns], len(begun.leanings))
+    leaning = np.tile(np.array(begun.leanings), len(columns))
     left = np.where(model.fits[items][:, kinds], counts[items][:, None], 0)
     sizes = model.sizes[items].T[:, :, None]
-    lanes = Lanes(model.rooms[kinds], model.prices[kinds], leaning, sizes, worth[items][:, None], left)
-    lanes.begin(firsts)
+    lanes = Lanes(model.rooms[kinds], model.prices[kinds], leaning, sizes, worth[items][:, None], left, _PART)
+    lanes.begin(first[begins])
+    if begun.pairs:
+        lanes.begin(second[begins])
     lanes.run()
     patterns = np.zeros((len(kinds), model.items), np.int64)
     patterns[:, items] = lanes.times
@@ -213,7 +227,7 @@ def adapted(model: Model, prices: Prices, rows: Sequence[Row]) -> Prices:
     return replace(prices, worth=prices.worth * factor)
 
 
-_LIGHT: Final = Style(leanings=(0.4, 1.5, 1e6), window=48, at_once=32, least=24, bulk=0.02)
+_LIGHT: Final = Style(leanings=(0.4, 1.5, 1e6), window=48, at_once=32, least=24, bulk=0.02, part=0.5)
 STYLES: Final[Sequence[Style]] = (
     _LIGHT,
     _LIGHT,

@@ -65,7 +65,7 @@ class _Planner:
         self._model: Model = replace(whole_model, agents=self._wholes.agents, most=ceiling.most)
         self._whole_model = whole_model
         self._limited = problem.limits.any_maximum
-        self._tasks = np.where([lot.item >= 0 for lot in whole_model.lots], self._wanted.tasks, 0).astype(np.int64)
+        self._tasks = np.where(whole_model.lot_items >= 0, self._wanted.tasks, 0)
         self._rows: list[Row] = []
         self._bound = 0.0
         self._prices: Prices | None = None
@@ -85,7 +85,7 @@ class _Planner:
             rows, self._tasks = self._first_fit(Opening.BY_UNIT)
         else:
             # Where better plans are looked for, the first one need not come so soon.
-            many = model.items > _FIRST_FIT_ITEMS
+            many = model.items > _FEW_LP_ITEMS
             style = STYLES[0] if self._meter.left and many else FIRST_STYLE
             rows, left = self._pack(model, item_counts(model, self._tasks), style)
             if left.any() or not self._ceiling().holds(rows):
@@ -275,8 +275,8 @@ class _Planner:
         numbers: dict[int, int] = {}
         served: list[Served] = []
         missing: list[tuple[TaskClass, ...]] = []
-        for index, lot in enumerate(model.lots):
-            inside, outside = left_out(lot, self._wanted.counts[index], int(tasks[index]))
+        for index, (lot, count) in enumerate(zip(model.lots, tasks.tolist(), strict=True)):
+            inside, outside = left_out(lot, self._wanted.counts[index], count)
             if inside:
                 numbers[index] = len(served)
                 served.append(Served(inside, lot.units))
