@@ -28,8 +28,8 @@ _MOST_TURNS: Final = 40
 _FOLLOWED: Final = 0.5
 _WHOLE: Final = 1e-6
 # The work of an interior-point solution, by rows and columns.
-_ROWS: Final = 3.0
-_COLUMNS: Final = 15.0
+_ROWS: Final = 1.2
+_COLUMNS: Final = 30.0
 
 
 def improve_by_pool(
@@ -41,7 +41,9 @@ def improve_by_pool(
     """
     pool = _Pool(model, counts, prices, meter)
     pool.add(rows)
-    guided = prices
+    # One plan's fillings alone leave nothing to choose, but say which items were dear in it.
+    solved = pool.solved()
+    guided = pool.followed(solved) if solved else prices
     for _ in range(_MOST_TURNS):
         before = meter.done
         rows, missing = fill_new(model, counts, adapted(model, guided, rows), model.most, meter, STYLES[0])

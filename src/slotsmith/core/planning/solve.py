@@ -32,8 +32,9 @@ from slotsmith.model.task import TaskClass
 # First fit looks at every task's shape by itself, so beyond so many of them it is left out of the first plan.
 _FIRST_FIT_ITEMS: Final = 160
 # The linear program has a row for each item; with many of them it is begun only where there is much time.
-_FEW_LP_ITEMS: Final = 300
-_LP_WORK: Final = 15
+_FEW_LP_ITEMS: Final = 60
+_MOST_LP_ITEMS: Final = 300
+_LP_WORK: Final = 40
 # Fillings are chosen from a pool where a plan uses most of them more than once.
 _MOST_POOLED: Final = 3_000
 _MANY_OF_EACH: Final = 4
@@ -85,9 +86,9 @@ class _Planner:
             rows, self._tasks = self._first_fit(Opening.BY_UNIT)
         else:
             # Where better plans are looked for, the first one need not come so soon.
-            many = model.items > _FEW_LP_ITEMS
-            style = STYLES[0] if self._meter.left and many else FIRST_STYLE
-            rows, left = self._pack(model, item_counts(model, self._tasks), style)
+            counts = item_counts(model, self._tasks)
+            style = FIRST_STYLE if not self._meter.left or self._few_enough(counts) else STYLES[0]
+            rows, left = self._pack(model, counts, style)
             if left.any() or not self._ceiling().holds(rows):
                 rows, self._tasks = self._within_limits(rows, left)
             elif model.items <= _FIRST_FIT_ITEMS and cost(rows, model):
@@ -178,13 +179,23 @@ class _Planner:
             self._consider(exact)
             self._raise_bound_of_items(cost(exact, self._model) * (1 - _SAME))
             return
-        size = self._model.items
-        if (size <= _FEW_LP_ITEMS or size * size * _LP_WORK < self._meter.left) and find_spec("highspy"):
+        if self._few_enough(counts) and find_spec("highspy"):
             self._by_columns(counts)
-        elif size <= _MOST_POOLED and counts.sum() >= size * _MANY_OF_EACH and find_spec("highspy"):
+        elif self._may_pool(counts) and find_spec("highspy"):
             self._by_pool(counts)
         else:
             self._by_styles(counts)
+
+    def _few_enough(self, counts: Ints) -> bool:
+        """Whether the linear program over all fillings of these can be solved well with the work that is left."""
+        items = len(counts)
+        if items <= (_FEW_LP_ITEMS if self._may_pool(counts) else _MOST_LP_ITEMS):
+            return True
+        return items * items * _LP_WORK < self._meter.left
+
+    @staticmethod
+    def _may_pool(counts: Ints) -> bool:
+        return len(counts) <= _MOST_POOLED and bool(counts.sum() >= len(counts) * _MANY_OF_EACH)
 
     def _new_rows(self, counts: Ints) -> tuple[list[Row], list[Row], Ints]:
         """What lies on existing agents, what on new instances, and how many of each item the latter hold."""
