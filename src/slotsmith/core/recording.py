@@ -6,22 +6,23 @@ they are a file for `replay` (see `core.replay_cases` for its form).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, Final
 
 from slotsmith.core.fleet import changed_positions
 from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
+from slotsmith.model.decision import Promise
 from slotsmith.model.instance import Instance
+from slotsmith.model.launch_error import NO_LAUNCH_FAILURES
+from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.task import ANYWHERE, TaskClass
 
 Row = Mapping[str, Any]
-
-_DEMAND: Final = ("tasks", "groups", "desired_new")
-_CIRCUMSTANCES: Final = ("in_flight", "draining", "strays", "kept", "launch_failures", "join_failures", "blind")
 
 
 def view_change(before: View | None, after: View, policy: Policy) -> dict[str, Any]:
@@ -31,15 +32,18 @@ def view_change(before: View | None, after: View, policy: Policy) -> dict[str, A
     row: dict[str, Any] = {}
     instances, gone = _difference(before.fleet.instances, after.fleet.instances)
     agents, lost = _difference(before.info.agents, after.info.agents)
-    row |= {"instances": [_instance(i) for i in instances]} if instances else {}
+    row |= {"instances": [_instance(i, named=bool(after.others)) for i in instances]} if instances else {}
     row |= {"gone": gone} if gone else {}
     row |= {"agents": [_agent(a) for a in agents]} if agents else {}
     row |= {"lost": lost} if lost else {}
     if before.info is not after.info:
-        was, now = _demand(before), _demand(after)
-        row |= {key: now[key] for key in now if now[key] != was[key]}
-    was, now = _circumstances(before), _circumstances(after)
-    return row | {key: now[key] for key in now if now[key] != was[key]}
+        row |= {key: tell(after) for key, tell in _DEMAND.items() if _differ(key, before.info, after.info)}
+    return row | {key: tell(after) for key, tell in _CIRCUMSTANCES.items() if _differ(key, before, after)}
+
+
+def _differ(name: str, before: object, after: object) -> bool:
+    was, now = getattr(before, name), getattr(after, name)
+    return was is not now and bool(was != now)
 
 
 def fold(pool: str, rows: Iterable[tuple[float, Row]]) -> dict[str, Any]:
@@ -91,15 +95,26 @@ def _difference(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[list[A
 
 def _all(view: View) -> dict[str, Any]:
     return {
-        "instances": [_instance(instance) for instance in view.fleet.instances],
+        "instances": [_instance(instance, named=bool(view.others)) for instance in view.fleet.instances],
         "agents": [_agent(agent) for agent in view.info.agents],
-        **_demand(view),
-        **_circumstances(view),
+        **{key: tell(view) for key, tell in (*_DEMAND.items(), *_CIRCUMSTANCES.items())},
     }
 
 
 def _config(view: View, policy: Policy) -> dict[str, Any]:
-    return {**asdict(policy), "capacity": _resources(view.offering.capacity)}
+    config = asdict(policy) | {"group_priorities": dict(policy.group_priorities)}
+    config = {key: value for key, value in config.items() if value is not None and value != {}}
+    offerings = [_offering(each.offering) for each in view.on_offer]
+    # What is launched from the only one has no name in a replay.
+    priced = view.others or view.offering.price is not None
+    return {**config, **({"offerings": offerings} if priced else {"capacity": _resources(view.offering.capacity)})}
+
+
+def _offering(offering: Offering) -> dict[str, Any]:
+    told = {"type": offering.instance_type, "zone": offering.zone, "market": offering.market, "price": offering.price}
+    return {key: value for key, value in told.items() if value not in (None, "")} | {
+        "capacity": _resources(offering.capacity)
+    }
 
 
 def _resources(resources: Resources) -> dict[str, Any]:
@@ -107,8 +122,10 @@ def _resources(resources: Resources) -> dict[str, Any]:
     return amounts | ({"extras": dict(resources.extras)} if resources.extras else {})
 
 
-def _instance(instance: Instance) -> dict[str, Any]:
-    more = {"token": instance.token} if instance.token else {}
+def _instance(instance: Instance, *, named: bool) -> dict[str, Any]:
+    """`named`: which offering it is of matters, where there are several."""
+    more: dict[str, Any] = {"token": instance.token} if instance.token else {}
+    more |= {"offering": instance.offering} if named and instance.offering else {}
     return {
         "id": instance.id,
         "launch": instance.launched_at,
@@ -130,14 +147,6 @@ def _agent(agent: Agent) -> dict[str, Any]:
     return told | {key: value for key, value in numbers.items() if value}
 
 
-def _demand(view: View) -> dict[str, Any]:
-    return {
-        "tasks": [_task(kind) for kind in view.info.tasks],
-        "groups": [asdict(group) for group in view.info.groups],
-        "desired_new": view.info.desired_new,
-    }
-
-
 def _task(kind: TaskClass) -> dict[str, Any]:
     told = {"id": kind.example, **_resources(kind.resources), "count": kind.count}
     told |= {"gang": kind.gang} if kind.gang > 1 else {}
@@ -147,13 +156,46 @@ def _task(kind: TaskClass) -> dict[str, Any]:
     return told | ({"constraints": wants} if wants else {})
 
 
-def _circumstances(view: View) -> dict[str, Any]:
-    return {
-        "in_flight": [{"token": i.token, "count": i.count, "at": i.asked_at} for i in view.in_flight],
-        "draining": sorted(view.draining),
-        "strays": sorted(view.strays),
-        "kept": sorted(view.kept),
-        "launch_failures": asdict(view.launch_failures),
-        "join_failures": asdict(view.join_failures),
-        "blind": view.blind,
+def _in_flight(view: View) -> list[dict[str, Any]]:
+    # Which offering it is of matters where there are several.
+    named = {i.token: {"offering": i.offering} if view.others else {} for i in view.in_flight}
+    return [{"token": i.token, "count": i.count, "at": i.asked_at, **named[i.token]} for i in view.in_flight]
+
+
+def _others(view: View) -> dict[str, Any]:
+    failed = (each for each in view.others if each.failures != NO_LAUNCH_FAILURES)
+    return {each.offering.name: asdict(each.failures) for each in failed}
+
+
+def _promised(view: View) -> dict[str, Any]:
+    return {token: [_promise(each) for each in promises] for token, promises in sorted(view.promised.items())}
+
+
+def _promise(promise: Promise) -> dict[str, Any]:
+    members = [{"task": _task(held.tasks), "units": held.units, "of": held.of} for held in promise.members]
+    return {"count": promise.count, "members": members}
+
+
+_DEMAND: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
+    {
+        "tasks": lambda view: [_task(kind) for kind in view.info.tasks],
+        "groups": lambda view: [asdict(group) for group in view.info.groups],
+        "desired_new": lambda view: view.info.desired_new,
     }
+)
+"""What the scheduler asks for: the fields of scaling info with what is told of each."""
+_CIRCUMSTANCES: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
+    {
+        "in_flight": _in_flight,
+        "draining": lambda view: sorted(view.draining),
+        "strays": lambda view: sorted(view.strays),
+        "kept": lambda view: sorted(view.kept),
+        "launch_failures": lambda view: asdict(view.launch_failures),
+        "join_failures": lambda view: asdict(view.join_failures),
+        "blind": lambda view: view.blind,
+        "others": _others,
+        "promised": _promised,
+        "spent_this_month": lambda view: view.spent_this_month,
+    }
+)
+"""The other fields of a view, likewise."""
