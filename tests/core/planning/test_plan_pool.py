@@ -21,9 +21,7 @@ def many(seed: int) -> Problem:
     """Some 1,500 tasks of 120 kinds; one offering is scarce, and some agents have room."""
     problem = drawn(1_500, 120, seed)
     free = FreeCapacity(Resources(2, 8.0, 16.0), 5, 9, False, offering=problem.choices[1].offering)
-    choices = tuple(
-        Choice(choice.offering, 20 if index == 3 else None) for index, choice in enumerate(problem.choices)
-    )
+    choices = tuple(Choice(choice.offering, 20 if index == 3 else None) for index, choice in enumerate(problem.choices))
     return replace(problem, choices=choices, existing=(free,))
 
 
