@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+)
 
 from slotsmith.model.policy import Policy
 from slotsmith.providers.base import ProviderSettings
@@ -95,6 +105,18 @@ class Config(_Settings):
     log: LogSettings = LogSettings()
     # Not strict, because a list becomes a tuple; the pools in it are strict by themselves.
     pools: tuple[PoolSettings, ...] = Field(min_length=1, strict=False, description="the resource pools")
+
+    _notes: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of the file wants told, one line each; empty for a native file."""
+        return self._notes
+
+    def with_notes(self, notes: Iterable[str]) -> Config:
+        """The same settings, with these notes."""
+        self._notes = tuple(notes)
+        return self
 
     def pool(self, name: str) -> PoolSettings | None:
         """The pool of this name; None = there is none."""
