@@ -21,7 +21,7 @@ _INT_RANGES = {
 _COMMON_QUERY = {"alt", "fields", "key", "prettyPrint", "quotaUser", "userIp"}
 
 
-class Mismatch(Exception):
+class Mismatch(Exception):  # noqa: N818 - it is a finding of the tests
     """What was sent is not what the document describes; the text says where."""
 
 

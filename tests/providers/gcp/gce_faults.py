@@ -45,6 +45,7 @@ class Fault:
     """Strikes the next `times` calls of a method (`*` = any): before it is done, or after.
 
     `error` is answered instead; `lost` cuts the connection without an answer; `gate` holds the call; `act` is called.
+    The first `skip` calls are let through.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Fault:
     act: Callable[[], None] | None = None
     after: bool = False
     times: int = 1
+    skip: int = 0
 
 
 class Faults:
@@ -71,6 +73,9 @@ class Faults:
         with self._lock:
             for fault in self._waiting:
                 if fault.after == after and fault.method in ("*", method):
+                    if fault.skip:
+                        fault.skip -= 1
+                        continue
                     fault.times -= 1
                     if fault.times == 0:
                         self._waiting.remove(fault)

@@ -27,7 +27,7 @@ METADATA = {
 }
 
 
-class Cut(Exception):
+class Cut(Exception):  # noqa: N818 - no error, but what was asked for
     """The connection ends without an answer."""
 
 
@@ -221,7 +221,7 @@ class GceServer:
         account = "instance/service-accounts/default/"
         if path.startswith(f"{account}token"):
             return 200, json.dumps({"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"})
-        if path.startswith(account):
+        if path.startswith(account.rstrip("/")):
             return 200, json.dumps({"aliases": ["default"], "email": "me@proj", "scopes": []})
         if path == "":
             return 200, "computeMetadata/"

@@ -23,8 +23,6 @@ from slotsmith.providers.gcp.names import default_prefix, label_value
 from slotsmith.providers.gcp.properties import ownership
 from slotsmith.providers.gcp.settings import GcpSettings
 
-STOCK_OUT_MEMORY = 180.0
-"""Seconds for which an offering that could not be had is no longer the best one, while another may be had."""
 _LONGEST_SCRIPT = 256 * 1024
 """Bytes of one metadata value, by Google's documentation."""
 _PREEMPTED = 'operationType = "compute.instances.preempted"'
@@ -53,7 +51,6 @@ class GcpProvider:
         self._metadata = Metadata()
         self._offerings: Sequence[Offering] = ()
         self._zones: Sequence[str] = settings.all_zones
-        self._short: dict[str, float] = {}
         self._where: dict[str, str] = {}
         self._first_seen: dict[str, float] = {}
         self._preempted: dict[str, bool] = {}
@@ -87,9 +84,8 @@ class GcpProvider:
         )
 
     def offerings(self) -> Sequence[Offering]:
-        """In the order of preference, but what could not be had a short while ago comes last."""
-        now = self._clock.now()
-        return sorted(self._offerings, key=lambda offering: self._short.get(offering.name, 0.0) > now)
+        """In the order of preference: machine types as they are named, each in all zones."""
+        return self._offerings
 
     async def list_instances(self) -> Sequence[Instance]:
         ready = await self._prepared()
@@ -113,13 +109,7 @@ class GcpProvider:
         offering = next((each for each in self._offerings if each.name == request.offering.name), None)
         if offering is None:
             raise ProviderError(ErrorKind.INVALID, f"{request.offering.name} is not on offer here")
-        try:
-            result = await ready.launcher.launch(request, self._as_good(offering))
-        except ProviderError as error:
-            self._remember(offering, error)
-            raise
-        self._remember(offering, result.shortfall)
-        return result
+        return await ready.launcher.launch(request, self._as_good(offering))
 
     async def terminate(self, instance_ids: Sequence[str]) -> Mapping[str, ProviderError]:
         if not instance_ids:
@@ -201,12 +191,6 @@ class GcpProvider:
             and each.zone == offering.zone
             and offering.capacity.fits_in(each.capacity)
         ]
-
-    def _remember(self, offering: Offering, error: ProviderError | None) -> None:
-        if error is not None and error.kind is ErrorKind.CAPACITY:
-            self._short[offering.name] = self._clock.now() + STOCK_OUT_MEMORY
-        elif error is None:
-            self._short.pop(offering.name, None)
 
     async def _tell_preempted(self, mine: Mapping[str, Found], reading: Reading) -> None:
         """Ask why spot machines are going, once for each; an answer that fails is asked for again."""
