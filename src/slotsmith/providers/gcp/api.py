@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from copy import copy
 from typing import Any, Final
 
 import httpx
@@ -34,6 +35,12 @@ class Api:
         # Reading the certificates takes longer than all else, and without TLS there is nothing to verify.
         secure = self._credentials is not None
         self._client = httpx.AsyncClient(timeout=CALL_TIMEOUT, limits=limits, verify=secure)
+
+    def of_project(self, project: str) -> Api:
+        """The same connections and credentials, for what lies in another project."""
+        other = copy(self)
+        other.project = project
+        return other
 
     async def default_project(self) -> str:
         """The project that the credentials belong to; empty when they do not say."""

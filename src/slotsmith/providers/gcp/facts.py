@@ -37,7 +37,9 @@ async def look_up(api: Api, settings: GcpSettings, zones: Sequence[str]) -> list
         ProviderError: none of them is (invalid), or Google cannot be asked.
     """
     wanted = [(kind, zone) for kind in settings.all_machine_types for zone in zones]
-    answers = await asyncio.gather(*(_one(api, settings, kind, zone) for kind, zone in wanted), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(look_up_one(api, settings, kind, zone) for kind, zone in wanted), return_exceptions=True
+    )
     missing: list[str] = []
     found: list[Facts] = []
     for answer in answers:
@@ -52,7 +54,12 @@ async def look_up(api: Api, settings: GcpSettings, zones: Sequence[str]) -> list
     return found
 
 
-async def _one(api: Api, settings: GcpSettings, kind: str, zone: str) -> Facts:
+async def look_up_one(api: Api, settings: GcpSettings, kind: str, zone: str) -> Facts:
+    """One machine type in one zone.
+
+    Raises:
+        ProviderError: it is not there (gone), its GPUs do not fit (invalid), or Google cannot be asked.
+    """
     machine = await api.get(f"zones/{zone}/machineTypes/{kind}")
     extra = settings.instance_type
     gpus = sum(int(each.get("guestAcceleratorCount", 0)) for each in machine.get("accelerators", ()))

@@ -47,10 +47,10 @@ class GcpProvider:
         self._context = context
         self._clock = context.clock
         self._log = structlog.get_logger("slotsmith").bind(pool=context.pool, provider="gcp")
-        self._api = Api(settings.api_endpoint, settings.project)
+        self.api = Api(settings.api_endpoint, settings.project)
         self._metadata = Metadata()
         self._offerings: Sequence[Offering] = ()
-        self._zones: Sequence[str] = settings.all_zones
+        self.zones: Sequence[str] = settings.all_zones
         self._where: dict[str, str] = {}
         self._first_seen: dict[str, float] = {}
         self._preempted: dict[str, bool] = {}
@@ -63,9 +63,9 @@ class GcpProvider:
             ProviderError: some of it is missing or wrong (invalid, denied), or cannot be asked (transient).
         """
         prices = read_prices(self._settings.prices)
-        await self._find_place()
-        facts = await look_up(self._api, self._settings, self._zones)
-        self._zones = tuple(zone for zone in self._zones if any(each.zone == zone for each in facts))
+        await self.find_place()
+        facts = await look_up(self.api, self._settings, self.zones)
+        self.zones = tuple(zone for zone in self.zones if any(each.zone == zone for each in facts))
         self._offerings = make_offerings(facts, self._settings, prices)
         owner = ownership(self._context.cluster, self._context.pool)
         pool = Pool(
@@ -73,13 +73,13 @@ class GcpProvider:
             self._context.pool,
             self._settings.name_prefix or default_prefix(self._context.pool),
             owner,
-            self._zones,
+            self.zones,
             await self._boot_metadata(facts),
         )
         capacities = {each.machine_type: each.resources for each in facts}
         self._ready = _Ready(
-            Launcher(self._api, self._settings, pool, self._clock, self._log),
-            Endings(self._api, self._zones),
+            Launcher(self.api, self._settings, pool, self._clock, self._log),
+            Endings(self.api, self.zones),
             Reading(label_value(self._context.pool), capacities, self._settings.regional),
         )
 
@@ -90,8 +90,8 @@ class GcpProvider:
     async def list_instances(self) -> Sequence[Instance]:
         ready = await self._prepared()
         cluster = label_value(self._context.cluster)
-        shared = shared_listing(self._settings.api_endpoint, self._api.project, tuple(self._zones), cluster)
-        found = await shared.get(lambda: list_cluster(self._api, self._zones, cluster))
+        shared = shared_listing(self._settings.api_endpoint, self.api.project, tuple(self.zones), cluster)
+        found = await shared.get(lambda: list_cluster(self.api, self.zones, cluster))
         mine = {str(each["name"]): each for each in found if ready.reading.mine(each)}
         now = self._clock.now()
         self._where = {name: zone_of(each) for name, each in mine.items()}
@@ -118,7 +118,7 @@ class GcpProvider:
         return await ready.endings.begin(instance_ids, self._where)
 
     async def close(self) -> None:
-        await self._api.close()
+        await self.api.close()
 
     async def _prepared(self) -> _Ready:
         """After a start without a set-up that worked, the first call makes up for it."""
@@ -127,19 +127,20 @@ class GcpProvider:
         assert self._ready is not None
         return self._ready
 
-    async def _find_place(self) -> None:
-        if not self._api.project:
-            project = await self._api.default_project() or await self._metadata.get("project/project-id")
+    async def find_place(self) -> None:
+        """Find out the project and the zones. Raises ProviderError: nobody says (invalid)."""
+        if not self.api.project:
+            project = await self.api.default_project() or await self._metadata.get("project/project-id")
             if not project:
                 raise ProviderError(
                     ErrorKind.INVALID, "no project: name one, since neither credentials nor this machine do"
                 )
-            self._api.project = project
-        if not self._zones:
+            self.api.project = project
+        if not self.zones:
             zone = await self._metadata.get("instance/zone")
             if not zone:
                 raise ProviderError(ErrorKind.INVALID, "no zone: name one, since this is no machine of Google's")
-            self._zones = (zone.rpartition("/")[2],)
+            self.zones = (zone.rpartition("/")[2],)
 
     async def _boot_metadata(self, facts: Sequence[Facts]) -> Mapping[str, str]:
         agent = self._settings.agent
@@ -202,7 +203,7 @@ class GcpProvider:
         }
         for zone in sorted({zone_of(mine[name]) for name in asked}):
             try:
-                async for page in self._api.pages(f"zones/{zone}/operations", filter=_PREEMPTED):
+                async for page in self.api.pages(f"zones/{zone}/operations", filter=_PREEMPTED):
                     gone = {str(each.get("targetLink", "")).rpartition("/")[2] for each in page.get("items", ())}
                     self._preempted.update(dict.fromkeys(asked & gone, True))
             except ProviderError as error:

@@ -1,0 +1,182 @@
+"""`slotsmith gcp check`, and a pool on GCE that goes up and down under `slotsmith run`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.command_line import CommandLine
+from providers.gcp.gce_cloud import Cloud
+from providers.gcp.gce_faults import FORBIDDEN, Fault, OperationFault
+from providers.gcp.gce_server import GceServer
+from system.daemon import Daemon, Queue
+from waiting import wait_until
+
+PREFIX = "https://www.googleapis.com/compute/v1/projects/proj"
+
+
+@pytest.fixture
+def server() -> Iterator[GceServer]:
+    with GceServer(Cloud(operation_time=0.02, boot_time=0.02)) as running:
+        yield running
+
+
+def provider(server: GceServer, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "gcp",
+        "project": "proj",
+        "zones": ["us-central1-a"],
+        "instance_type": {"machine_type": "n1-standard-8"},
+        "boot_disk_source_image": "projects/debian-cloud/global/images/debian-12",
+        "api_endpoint": server.url,
+        "poll_period": "100ms",
+        "slots": 1,
+        **more,
+    }
+
+
+def file(server: GceServer, **more: Any) -> str:
+    pool = {"name": "gpu", "scheduler": {"type": "push"}, "provider": provider(server, **more), "max_instances": 2}
+    other = {"name": "here", "scheduler": {"type": "push"}, "provider": {"type": "local", "command": "true"}}
+    return json.dumps({"cluster": "team", "pools": [pool, other]})
+
+
+def test_all_is_there(slotsmith: CommandLine, server: GceServer) -> None:
+    network = {
+        "network": f"{PREFIX}/global/networks/default",
+        "subnetwork": f"{PREFIX}/regions/us-central1/subnetworks/a",
+    }
+    slotsmith.config(file(server, network_interface=network, agent={"command": "sleep 9"}))
+    said = slotsmith("gcp", "check")
+    assert said.status == 1, "another project is not there for this server"
+    slotsmith.config(file(server, network_interface=network, boot_disk_source_image=f"{PREFIX}/global/images/x"))
+    said = slotsmith("gcp", "check")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.splitlines() == [
+        "ok     gpu: project: proj",
+        "ok     gpu: rights to read: project proj can be read",
+        "ok     gpu: zone us-central1-a: up",
+        "ok     gpu: n1-standard-8 in us-central1-a: 1 slot, 8 cpus, 30 GiB of memory",
+        f"ok     gpu: image: {PREFIX}/global/images/x",
+        f"ok     gpu: network: {network['network']}",
+        f"ok     gpu: network: {network['subnetwork']}",
+        "ok     gpu: rights to list: instances can be listed",
+        "ok     gpu: boot: the scheduler's address and the boot script are good",
+        "ok     gpu: quota CPUS in us-central1: 22 left, enough for 2 of 2 instances",
+    ]
+    assert server.cloud.created_ever == []
+
+
+def test_what_is_bad_and_what_is_short(slotsmith: CommandLine, server: GceServer) -> None:
+    gpus = {"machine_type": "n1-standard-8", "gpu_type": "nvidia-tesla-t4", "gpu_num": 4}
+    slotsmith.config(file(server, machine_types=["bunny-1-1"], instance_type=gpus, boot_disk_source_image=""))
+    said = slotsmith("gcp", "check", "gpu", "--json")
+    assert said.status == 1
+    found = {each["what"]: (each["state"], each["text"]) for each in json.loads(said.out)["pools"]["gpu"]}
+    assert found["bunny-1-1 in us-central1-a"][0] == "bad"
+    assert found["image"] == ("bad", "no boot disk: set boot_disk_source_image, or disks in base_config")
+    assert found["quota NVIDIA_T4_GPUS in us-central1"] == (
+        "short",
+        "4 left, enough for 1 of 2 instances; ask Google for more, or lower max_instances",
+    )
+    server.faults.add(Fault("projects.get", error=FORBIDDEN))
+    said = slotsmith("gcp", "check")
+    assert said.status == 1
+    assert said.out.splitlines()[-1].startswith("bad    gpu: rights to read: Google says 403 forbidden")
+
+
+def test_pools_elsewhere(slotsmith: CommandLine, server: GceServer) -> None:
+    slotsmith.config(file(server))
+    assert slotsmith("gcp", "check", "here").errors == ["slotsmith: slotsmith.yaml: pool 'here' is not on GCE"]
+    assert slotsmith("gcp", "check", "gqu").errors == [
+        "slotsmith: no pool 'gqu' in slotsmith.yaml, did you mean 'gpu'?"
+    ]
+
+
+class Fleet:
+    """A daemon with a pool on GCE, whose running machines sign in as agents."""
+
+    def __init__(self, directory: Path, server: GceServer, **more: Any) -> None:
+        self.queue = Queue(directory / "queue")
+        self.server = server
+        pool = {**self.queue.pool("gpu"), "provider": provider(server, **more), "max_instances": 4}
+        self.daemon = Daemon(directory)
+        config = {"cluster": "team", "store": {"url": f"sqlite:///{directory}/books.db"}, "pools": [pool]}
+        (directory / "slotsmith.yaml").write_text(json.dumps(config))
+
+    def sign_in(self) -> int:
+        """Let agents be where machines run, and nowhere else; how many machines there are."""
+        with self.server.lock:
+            self.server.cloud.tick()
+            machines = {name: machine.status for (_, name), machine in self.server.cloud.machines.items()}
+        for name in set(self.queue.live()) - machines.keys():
+            (self.queue.agents / name).unlink()
+        for name, status in machines.items():
+            if status == "RUNNING":
+                (self.queue.agents / name).touch()
+        return len(machines)
+
+    def until(self, count: int) -> None:
+        wait_until(lambda: self.sign_in() == count, timeout=60, what=f"{count} machines\n{self.daemon.log()}")
+
+
+def test_a_pool_goes_up_and_down(tmp_path: Path, server: GceServer) -> None:
+    fleet = Fleet(tmp_path, server)
+    with fleet.daemon as daemon:
+        server.cloud.operation_faults.append(OperationFault("ZONE_RESOURCE_POOL_EXHAUSTED", created=2))
+        fleet.queue.demand(3)
+        daemon.start()
+        fleet.until(2)
+        said = "2 of 3 instances were launched: Google says ZONE_RESOURCE_POOL_EXHAUSTED"
+        wait_until(lambda: said in daemon.command("explain").stdout, timeout=60, what=f"the reason\n{daemon.log()}")
+        fleet.queue.demand(0)
+        fleet.until(0)
+        daemon.stop()
+        assert "Traceback" not in daemon.log()
+    assert len(server.cloud.created_ever) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_i3_the_daemon_is_killed_at_every_call(tmp_path: Path, after: bool) -> None:
+    """`kill -9` at each call of a launch and of a termination, in turn: three machines, and then none."""
+    for method in ("instances.bulkInsert", "zoneOperations.wait", "instances.list", "instances.delete"):
+        for skip in range(3 if method == "instances.delete" else 2):
+            directory = tmp_path / f"{method}-{skip}"
+            directory.mkdir()
+            with GceServer(Cloud(operation_time=0.02, boot_time=0.02)) as server:
+                killed_at(directory, server, Fault(method, skip=skip, after=after))
+
+
+def killed_at(directory: Path, server: GceServer, fault: Fault) -> None:
+    fleet = Fleet(directory, server)
+    killed: list[int] = []
+
+    def kill() -> None:
+        process = fleet.daemon.process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        killed.append(process.wait())
+
+    fault.act = kill
+    with fleet.daemon as daemon:
+        server.faults.add(fault)
+        fleet.queue.demand(3)
+        daemon.start()
+        wait_until(lambda: fleet.sign_in() == 3 or bool(killed), timeout=60, what=f"machines\n{daemon.log()}")
+        if killed:
+            daemon.start()
+        fleet.until(3)
+        fleet.queue.demand(0)
+        wait_until(lambda: fleet.sign_in() == 0 or len(killed) == 1, timeout=60, what=f"none\n{daemon.log()}")
+        if daemon.process is not None and daemon.process.poll() is not None:
+            daemon.start()
+        fleet.until(0)
+        daemon.stop()
+    assert len(server.cloud.created_ever) == 3, fault
