@@ -195,3 +195,41 @@ def test_durations_of_go(text: str, seconds: float) -> None:
 def test_what_go_refuses(text: str) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
         parse_go_duration(text)
+
+
+AWS = {
+    "spot": (
+        {"spot": True, "spot_max_price": ".5", "tag_value": "mine", "log_stream": "s"},
+        {"spot": True, "spot_max_price": "0.5", "tag_value": "mine"},
+    ),
+    "placeholder": ({"spot": True, "spot_max_price": "OnDemand"}, {"spot": True}),
+    "not spot": ({"spot_max_price": "x", "log_group": "g", "log_stream": "s"}, {"log_group": "g", "log_stream": "s"}),
+    "tags": (
+        {"custom_tags": [{"key": "a", "value": "b"}], "network_interface": {"subnet_id": "n"}},
+        {"custom_tags": [{"key": "a", "value": "b"}], "network_interface": {"public_ip": True, "subnet_id": "n"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AWS)
+def test_the_keys_of_aws_become_those_of_the_native_provider(name: str) -> None:
+    given, expected = AWS[name]
+    block = {"type": "aws", "region": "us-west-2", "image_id": "ami-1", "ssh_key_name": "k", **given}
+    config = read(json.dumps({"resource_pools": [{"pool_name": "p", "provider": block}]}))
+    made = private_view(config)["pools"][0]["provider"]
+    assert made.pop("agent")["preset"] == "determined"
+    common = {
+        "type": "aws",
+        "region": "us-west-2",
+        "image_id": "ami-1",
+        "ssh_key_name": "k",
+        "root_volume_size": 200,
+        "tag_key": "managed_by",
+        "tag_value": "determined-ai-determined",
+        "instance_name": "determined-ai-agent",
+        "instance_type": "g4dn.metal",
+        "network_interface": {"public_ip": True},
+        "spot": False,
+        "cpu_slots_allowed": False,
+    }
+    assert made == {**common, **expected}

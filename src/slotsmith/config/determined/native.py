@@ -82,7 +82,14 @@ def _address(url: str) -> str:
 
 def _aws(keys: AwsKeys) -> dict[str, Any]:
     own = _own_keys(keys)
-    own["custom_tags"] = [tag.model_dump() for tag in keys.custom_tags]
+    own["tag_value"] = keys.tag_value or OWNER
+    price = own.pop("spot_max_price", "")
+    # Without spot the reference does not look at the price, and OnDemand is its word for none.
+    if keys.spot and price not in ("", "OnDemand"):
+        own["spot_max_price"] = f"0{price}" if price.startswith(".") else price
+    if not keys.log_group:
+        # A stream of no group logs nowhere.
+        own.pop("log_stream", None)
     return {"type": "aws", **own, "agent": _agent(keys)}
 
 
