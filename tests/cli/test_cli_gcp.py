@@ -174,8 +174,12 @@ def killed_at(directory: Path, server: GceServer, fault: Fault) -> None:
             daemon.start()
         fleet.until(3)
         fleet.queue.demand(0)
-        wait_until(lambda: fleet.sign_in() == 0 or len(killed) == 1, timeout=60, what=f"none\n{daemon.log()}")
-        if daemon.process is not None and daemon.process.poll() is not None:
+        alive = not killed
+        wait_until(lambda: fleet.sign_in() == 0 or (alive and bool(killed)), timeout=60, what=f"none\n{daemon.log()}")
+        server.faults.clear()
+        if fault.times == 0:
+            wait_until(lambda: bool(killed), timeout=60, what="the kill")
+        if alive and killed:
             daemon.start()
         fleet.until(0)
         daemon.stop()

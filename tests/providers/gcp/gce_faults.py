@@ -69,6 +69,11 @@ class Faults:
         with self._lock:
             self._waiting.extend(faults)
 
+    def clear(self) -> None:
+        """None is to strike any more."""
+        with self._lock:
+            self._waiting.clear()
+
     def take(self, method: str, *, after: bool) -> Fault | None:
         with self._lock:
             for fault in self._waiting:
