@@ -28,9 +28,10 @@ Found = Sequence[tuple[str, str]]
 def main(first: int, end: int) -> None:
     # Here and not above: whoever reads this module's names is not in the mutant's process.
     from slotsmith.simulation.draw import draw
-    from slotsmith.simulation.world import run_scenario
+    from slotsmith.simulation.world import collect_rarely, run_scenario
 
     _be_quiet()
+    collect_rarely()
     for seed in range(first, end):
         _limit_time(seed)
         found, digest = _run(lambda seed: run_scenario(draw(seed)), seed)

@@ -17,6 +17,10 @@ from types import SimpleNamespace
 from slotsmith import toy
 
 
+def collect_rarely():
+    pass
+
+
 def run_scenario(seed):
     while not toy.ENDS:
         pass

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def run_one(trial: Trial, label: str) -> TrialResult:
     """The result of one trial."""
     from slotsmith.simulation.trial import run_trial
+    from slotsmith.simulation.world import collect_rarely
 
+    collect_rarely()
     with _bars([label]) as progress:
         return run_trial(trial, lambda share: progress(0, share))
 

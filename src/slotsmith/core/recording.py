@@ -6,8 +6,9 @@ they are a file for `replay` (see `core.replay_cases` for its form).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, Final
 
 from slotsmith.core.fleet import changed_positions
@@ -19,9 +20,6 @@ from slotsmith.model.resources import Resources
 from slotsmith.model.task import ANYWHERE, TaskClass
 
 Row = Mapping[str, Any]
-
-_DEMAND: Final = ("tasks", "groups", "desired_new")
-_CIRCUMSTANCES: Final = ("in_flight", "draining", "strays", "kept", "launch_failures", "join_failures", "blind")
 
 
 def view_change(before: View | None, after: View, policy: Policy) -> dict[str, Any]:
@@ -36,10 +34,13 @@ def view_change(before: View | None, after: View, policy: Policy) -> dict[str, A
     row |= {"agents": [_agent(a) for a in agents]} if agents else {}
     row |= {"lost": lost} if lost else {}
     if before.info is not after.info:
-        was, now = _demand(before), _demand(after)
-        row |= {key: now[key] for key in now if now[key] != was[key]}
-    was, now = _circumstances(before), _circumstances(after)
-    return row | {key: now[key] for key in now if now[key] != was[key]}
+        row |= {key: tell(after) for key, tell in _DEMAND.items() if _differ(key, before.info, after.info)}
+    return row | {key: tell(after) for key, tell in _CIRCUMSTANCES.items() if _differ(key, before, after)}
+
+
+def _differ(name: str, before: object, after: object) -> bool:
+    was, now = getattr(before, name), getattr(after, name)
+    return was is not now and bool(was != now)
 
 
 def fold(pool: str, rows: Iterable[tuple[float, Row]]) -> dict[str, Any]:
@@ -93,8 +94,7 @@ def _all(view: View) -> dict[str, Any]:
     return {
         "instances": [_instance(instance) for instance in view.fleet.instances],
         "agents": [_agent(agent) for agent in view.info.agents],
-        **_demand(view),
-        **_circumstances(view),
+        **{key: tell(view) for key, tell in (*_DEMAND.items(), *_CIRCUMSTANCES.items())},
     }
 
 
@@ -130,14 +130,6 @@ def _agent(agent: Agent) -> dict[str, Any]:
     return told | {key: value for key, value in numbers.items() if value}
 
 
-def _demand(view: View) -> dict[str, Any]:
-    return {
-        "tasks": [_task(kind) for kind in view.info.tasks],
-        "groups": [asdict(group) for group in view.info.groups],
-        "desired_new": view.info.desired_new,
-    }
-
-
 def _task(kind: TaskClass) -> dict[str, Any]:
     told = {"id": kind.example, **_resources(kind.resources), "count": kind.count}
     told |= {"gang": kind.gang} if kind.gang > 1 else {}
@@ -147,13 +139,27 @@ def _task(kind: TaskClass) -> dict[str, Any]:
     return told | ({"constraints": wants} if wants else {})
 
 
-def _circumstances(view: View) -> dict[str, Any]:
-    return {
-        "in_flight": [{"token": i.token, "count": i.count, "at": i.asked_at} for i in view.in_flight],
-        "draining": sorted(view.draining),
-        "strays": sorted(view.strays),
-        "kept": sorted(view.kept),
-        "launch_failures": asdict(view.launch_failures),
-        "join_failures": asdict(view.join_failures),
-        "blind": view.blind,
+def _in_flight(view: View) -> list[dict[str, Any]]:
+    return [{"token": i.token, "count": i.count, "at": i.asked_at} for i in view.in_flight]
+
+
+_DEMAND: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
+    {
+        "tasks": lambda view: [_task(kind) for kind in view.info.tasks],
+        "groups": lambda view: [asdict(group) for group in view.info.groups],
+        "desired_new": lambda view: view.info.desired_new,
     }
+)
+"""What the scheduler asks for: the fields of scaling info with what is told of each."""
+_CIRCUMSTANCES: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
+    {
+        "in_flight": _in_flight,
+        "draining": lambda view: sorted(view.draining),
+        "strays": lambda view: sorted(view.strays),
+        "kept": lambda view: sorted(view.kept),
+        "launch_failures": lambda view: asdict(view.launch_failures),
+        "join_failures": lambda view: asdict(view.join_failures),
+        "blind": lambda view: view.blind,
+    }
+)
+"""The other fields of a view, likewise."""

@@ -50,6 +50,15 @@ _VANISHING: Final = CloudFaults(
     spot_pending=Chance(0.4, 1.0, 100.0),
     untold=Chance(1.0),
 )
+# Machines that are told to end are started again by somebody, and stopped again, and nobody can make them end.
+_RESTLESS: Final = CloudFaults(
+    stopped_behind_back=Chance(0.9, 10.0, 100.0, after=120.0),
+    started_again=Chance(0.95, 1.0, 60.0),
+    ignored_terminate=Chance(0.8),
+    slow_terminate=Chance(0.5, 20.0, 200.0),
+    unreadable=Chance(0.6, 1.0, 60.0, after=400.0),
+    untold=Chance(0.7),
+)
 _FORGOTTEN: Final = CloudFaults(hang=Chance(0.6), arrives_late=Chance(0.9, 60.0, 100.0), calls=("launch",))
 
 
@@ -100,6 +109,8 @@ def _turbulent(random: Random, scenario: Scenario) -> Scenario:
         faults = _VANISHING
         changes = {"boot_time": 1.0, "consistency_window": 60.0}
         crashes = replace(crashes, longest_pause=200.0)
+    elif kind < 0.75:
+        faults, crashes = _RESTLESS, scenario.crashes
     else:
         faults = turbulent(random)
         crashes = random.choice((crashes, scenario.crashes))

@@ -24,8 +24,8 @@ _CALM: Final = 0.04
 """The share of seeds without any fault: what breaks there is no fault's doing."""
 _CONCENTRATED: Final = 0.4
 """The share of the others in which only a few things go wrong, and often."""
-_LASTS: Final = (1800.0, 3600.0, 7200.0, 14400.0)
-_FEW_LAST: Final = (1200.0, 2400.0, 4800.0)
+_LASTS: Final = (1200.0, 2400.0, 4800.0, 9600.0)
+_FEW_LAST: Final = (900.0, 1800.0, 3600.0)
 _TURBULENT: Final = 0.1
 _OFTEN: Final = ("missing_from_listing", "joins_twice", "agent_dies", "reboots", "capacity", "quota", "partial")
 """What comes up once in a machine's life or at a launch, and in a small pool would hardly ever happen."""
@@ -112,7 +112,7 @@ def _provider(random: Random, capacity: Resources) -> SimulatedSettings:
             "instance_types": (kind,),
             "boot_time": format_duration(_seconds(random, 5.0, 30.0, 120.0, 180.0)),
             "join_time": format_duration(_seconds(random, 0.5, 10.0)),
-            "poll_period": format_duration(_seconds(random, 10.0, 60.0)),
+            "poll_period": format_duration(_seconds(random, 20.0, 60.0)),
             "consistency_window": format_duration(random.choice((0.0, 10.0, 60.0))),
             "token_lifetime": format_duration(random.choice((300.0, 1800.0, 86400.0))),
             "latency": format_duration(random.choice((0.0, 0.2, 2.0))),

@@ -120,22 +120,22 @@ def _unseen_before(watch: Watch, machine: Machine, start: float, end: float) -> 
     """
     looked, seen = bisect_left(watch.delivered, end), bisect_right(watch.listings, end + _unseen_end(watch, end))
     before = watch.told_to[looked - 1] if looked else -1
-    if all(generation == before for generation in watch.told_to[looked:seen]):
+    if before == _finder(watch, machine) or all(generation == before for generation in watch.told_to[looked:seen]):
         return max(0.0, end - watch.listings[looked]) if looked < len(watch.listings) else 0.0
     # The generation before may have lived on and told so; what it was told itself is certain, once it is on record.
     alive_at = watch.delivered[looked - 1] if looked else start
     written = bisect_right(watch.ledger.heartbeats, end)
     alive_at = min(alive_at, watch.ledger.heartbeats[written - 1] if written else start)
     heard_until = watch.last_there.get(machine.agent_name, -math.inf)
-    if heard_until > start and heard_until >= _finder_began(watch, machine):
+    if heard_until > start and heard_until >= watch.starts[_finder(watch, machine) - 1]:
         alive_at = max(alive_at, heard_until)
     return max(0.0, end - alive_at)
 
 
-def _finder_began(watch: Watch, machine: Machine) -> float:
-    """When the generation began that found it gone: what others had heard before, and not written, died with them."""
+def _finder(watch: Watch, machine: Machine) -> int:
+    """The generation that found it gone: what others had heard before, and not written, died with them."""
     gone_at = watch.ledger.records[machine.id].gone_at
-    return watch.starts[bisect_right(watch.starts, watch.now if gone_at is None else gone_at) - 1]
+    return bisect_right(watch.starts, watch.now if gone_at is None else gone_at)
 
 
 def _seen_at(watch: Watch, machine: Machine, start: float, end: float) -> float | None:

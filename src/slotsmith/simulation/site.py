@@ -43,7 +43,7 @@ SECOND: Final = "second"
 _FULL: Final = Bookkeeping(summary_period=5.0, sign_of_life=300.0)
 _LEAN: Final = Bookkeeping(summary_period=3600.0, sign_of_life=3600.0, record_views=False, write_period=600.0)
 # Of how many decisions one is made again from a view that was put together in another way.
-_DECIDED_AGAIN: Final = 7
+_DECIDED_AGAIN: Final = 15
 _DECIDED_AGAIN_IN_A_TRACE: Final = 200
 
 

@@ -24,7 +24,7 @@ from typing import Any, Final
 import slotsmith
 from slotsmith.simulation.coverage import never_seen
 from slotsmith.simulation.draw import draw
-from slotsmith.simulation.world import run_scenario
+from slotsmith.simulation.world import collect_rarely, run_scenario
 
 CHUNK: Final = 20
 """Seeds that a process takes at a time, and that stand in one line of the results."""
@@ -119,7 +119,7 @@ def _run(todo: Sequence[tuple[int, int]], processes: int) -> Iterator[Chunk]:
         yield from map(run_chunk, todo)
         return
     # Not forked: a progress bar draws in a thread, and a fork of a process with threads may hang.
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=collect_rarely) as pool:
         yield from pool.imap_unordered(run_chunk, todo)
 
 

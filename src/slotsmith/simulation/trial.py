@@ -21,7 +21,7 @@ from slotsmith.simulation.measure import can_run, measure
 from slotsmith.simulation.scenario import Scenario
 from slotsmith.simulation.storage import NO_STORE_FAULTS, StoreFaults
 from slotsmith.simulation.trace import only_stated
-from slotsmith.simulation.world import run_scenario
+from slotsmith.simulation.world import collect_rarely, run_scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,5 +130,6 @@ def run_trial(trial: Trial, progress: Callable[[float], None]) -> TrialResult:
 
 
 def run_for_figures(trial: Trial, progress: Callable[[float], None]) -> Mapping[str, Any]:
-    """Like `run_trial`, and only the figures: what a process hands to another should be small."""
+    """Like `run_trial`, in a process of its own, and only the figures: what one hands to another should be small."""
+    collect_rarely()
     return run_trial(trial, progress).figures

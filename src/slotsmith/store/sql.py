@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import (
@@ -88,8 +88,10 @@ class SqlStore:
         self._engine = engine
         self._engines = {access: transactions(engine, access) for access in Access}
         # A database in memory has one connection, hence one transaction at a time.
-        shared = isinstance(engine.pool, StaticPool)
-        self._turn: AbstractContextManager[object] = threading.Lock() if shared else nullcontext()
+        self._shared = isinstance(engine.pool, StaticPool)
+        self._turn = threading.Lock()
+        # Kept open, as taking one out of the pool costs more than what most transactions write.
+        self._writers: dict[Access, Connection] = {}
         self._writes: dict[tuple[str, ...], Write] = {}
 
     def __enter__(self) -> SqlStore:
@@ -102,6 +104,11 @@ class SqlStore:
         """Let go of the database. Further calls raise `StoreError`."""
         self._closed = True
         with told(self._place):
+            # A write that hangs keeps its connection; nobody waits for it.
+            if self._turn.acquire(blocking=False):
+                for writer in self._writers.values():
+                    writer.close()
+                self._turn.release()
             self._engine.dispose()
 
     def lock(self) -> StoreLock:
@@ -233,8 +240,19 @@ class SqlStore:
             raise StoreError(f"{self._place} is closed")
         if self._read_only and access is not Access.READ:
             raise StoreError(f"{self._place} was opened for reading only")
-        with told(self._place), self._turn, self._engines[access].begin() as connection:
-            yield connection
+        with told(self._place):
+            if access is not Access.READ:
+                with self._turn, self._writer(access).begin():
+                    yield self._writers[access]
+            else:
+                with self._turn if self._shared else nullcontext(), self._engines[access].begin() as connection:
+                    yield connection
+
+    def _writer(self, access: Access) -> Connection:
+        """The connection for such writes; only for whoever has the turn."""
+        if access not in self._writers:
+            self._writers[access] = self._engines[access].connect()
+        return self._writers[access]
 
     def _check_intents(self, connection: Connection, wanted: Sequence[LaunchIntent]) -> None:
         known: dict[str, tuple[IntentState, object]] = {}
