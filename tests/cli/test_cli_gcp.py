@@ -182,5 +182,8 @@ def killed_at(directory: Path, server: GceServer, fault: Fault) -> None:
         if alive and killed:
             daemon.start()
         fleet.until(0)
+        # One that has just started and hears no signals yet would not end as a daemon does.
+        starts = 2 if killed else 1
+        wait_until(lambda: daemon.log().count("[slotsmith.daemon]") >= starts, timeout=60, what="the last start")
         daemon.stop()
     assert len(server.cloud.created_ever) == 3, fault

@@ -92,6 +92,9 @@ class Api:
             # A client that was closed while others wait for its listing raises RuntimeError.
             text = one_line(f"cannot reach Google at {self._endpoint}: {error or type(error).__name__}", 300)
             raise ProviderError(ErrorKind.TRANSIENT, text) from error
+        if answer.status_code == 401 and self._credentials is not None:
+            # The token was taken back before its time; the next call asks for a new one.
+            self._credentials.forget()
         return _read(answer)
 
 

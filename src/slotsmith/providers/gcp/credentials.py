@@ -37,7 +37,11 @@ class Credentials:
         async with self._lock:
             if self._credentials is None or not self._credentials.valid:
                 await asyncio.to_thread(self._refresh)
-        return f"Bearer {self._credentials.token}"
+            return f"Bearer {self._credentials.token}"
+
+    def forget(self) -> None:
+        """What was found is no longer good."""
+        self._credentials = None
 
     def _refresh(self) -> None:
         try:
