@@ -134,6 +134,7 @@ def test_a_pool_goes_up_and_down(tmp_path: Path, server: GceServer) -> None:
         daemon.start()
         fleet.until(2)
         said = "2 of 3 instances were launched: Google says ZONE_RESOURCE_POOL_EXHAUSTED"
+        wait_until(lambda: "count=2" in daemon.log(), timeout=60, what=f"a launch\n{daemon.log()}")
         wait_until(lambda: said in daemon.command("explain").stdout, timeout=60, what=f"the reason\n{daemon.log()}")
         fleet.queue.demand(0)
         fleet.until(0)

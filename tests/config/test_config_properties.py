@@ -16,7 +16,7 @@ from slotsmith.cli.config import _write_yaml
 from slotsmith.config import ConfigError, private_view, public_view, read_config
 from slotsmith.config.determined.clouds import KEYS
 
-QUICK, MANY = 60, 10_000
+QUICK, MANY = 25, 10_000
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20) | st.sampled_from(
     ["${HOME}", "$${x}", "$", "#: -"]
