@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from slotsmith.core.view import View
@@ -26,6 +28,7 @@ from slotsmith.store.base import Changes
 _BLIND_TO_TOKENS: Final = (ErrorKind.DENIED, ErrorKind.INVALID, ErrorKind.GONE)
 """Definite refusals that tell nothing of earlier calls with the same token."""
 _DEFINITE: Final = (ErrorKind.CAPACITY, ErrorKind.QUOTA, *_BLIND_TO_TOKENS)
+_BEGAN: Final = itemgetter(0)
 _BRAKE_AFTER: Final = 3
 _BRAKE_PAUSE: Final = 30.0
 _LONGEST_BRAKE: Final = 900.0
@@ -94,7 +97,7 @@ class BrakeChecks:
 
     def _in_a_row(self) -> list[float]:
         """When those that must have been counted have ended since the last join, and since a stray can have joined."""
-        if any(name not in self._watch.ledger.records for name in self._watch.first_heard):
+        if self._watch.unknown:
             self._stray_at = self._watch.now
         return [at for at in self._ended.values() if at > max(self._joined_at, self._stray_at)]
 
@@ -171,8 +174,7 @@ class ServedChecks:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._capacity = watch.settings.offerings[0].capacity
-        self._offering = watch.settings.offerings[0].name
+        self._capacity = watch.settings.largest.capacity
         # Time to see what has changed, and to do something about it.
         self._soon = watch.settings.consistency_window + watch.settings.poll_period + SLACK
         self._blind = True
@@ -207,6 +209,9 @@ class ServedChecks:
         listed = bool(watch.told_to) and watch.told_to[-1] == watch.generation
         if not watch.up or not listed or watch.info is None or self._blind or self._is_held_back():
             return ""
+        policy = watch.policy
+        if policy.max_slots is not None or policy.max_dollars_per_hour is not None:
+            return ""  # what does not go must make room first
         asked = self._asked()
         room = watch.policy.max_instances - len(watch.alive.keys() | watch.ledger.present.keys()) - asked
         if room < 1:
@@ -220,8 +225,7 @@ class ServedChecks:
     def _is_held_back(self) -> bool:
         """Whether a pause after a refusal, or the brake, stands against a launch."""
         ledger, now = self._watch.ledger, self._watch.now
-        refused = ledger.launch_failures.get(self._offering)
-        if refused is not None and now <= refused.next_attempt_at:
+        if any(now <= refused.next_attempt_at for refused in ledger.launch_failures.values()):
             return True
         unjoined = ledger.join_failures
         return unjoined is not None and unjoined.failures >= _BRAKE_AFTER
@@ -296,7 +300,7 @@ class LaunchErrorChecks:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._offering = watch.settings.offerings[0].name
+        self._offerings = [each.name for each in watch.settings.offerings]
         self._counts: dict[str, list[tuple[float, int]]] = {}
         self._ready = False
 
@@ -340,16 +344,21 @@ class LaunchErrorChecks:
     def on_committed(self, changes: Any) -> None:
         """What people are shown."""
         summary, watch = changes.summary, self._watch
-        failures = watch.ledger.launch_failures.get(self._offering)
-        if summary is None or not self._ready or failures is None:
+        known = watch.ledger.launch_failures
+        if summary is None or not self._ready or not known:
             return
         at = float(summary["at"])
-        if failures.failures != self._so_far(self._offering)[-1][1]:
-            return  # the last answer is not on record yet
-        ends = failures.next_attempt_at + watch.policy.launch_error_timeout
-        if abs(at - ends) < 1.0 or self._so_far(self._offering)[-1][0] >= at - 1.0:
-            return
-        told, expected = summary["launch_error"], self._in_force(failures, at)
+        for offering, failures in known.items():
+            if failures.failures != self._so_far(offering)[-1][1]:
+                return  # the last answer is not on record yet
+            ends = failures.next_attempt_at + watch.policy.launch_error_timeout
+            if abs(at - ends) < 1.0 or self._so_far(offering)[-1][0] >= at - 1.0:
+                return
+        newest_last = sorted(known.values(), key=lambda each: (each.last_at, each.message))
+        errors = [self._in_force(each, at) for each in newest_last]
+        # While one of them can be had, there is nothing that people must know.
+        all_fail = len(known) == len(self._offerings) and None not in errors
+        told, expected = summary["launch_error"], errors[-1] if all_fail else None
         if told != expected:
             watch.violated("I6", f"the launch error that is told is {told!r}, the one in force is {expected!r}")
 
@@ -362,6 +371,6 @@ class LaunchErrorChecks:
 
 def _at(counts: Sequence[tuple[float, int]], at: float, *, counted: bool) -> list[int]:
     """What the count was at a time; when it changed at that moment, also what it was before, unless `counted`."""
-    before = [count for began, count in counts if began < at]
-    changed = [count for began, count in counts if began == at]
-    return changed if counted and changed else [*before[-1:], *changed]
+    first, end = bisect_left(counts, at, key=_BEGAN), bisect_right(counts, at, key=_BEGAN)
+    start = first if counted and first < end else max(0, first - 1)
+    return [count for _, count in counts[start:end]]
