@@ -75,7 +75,9 @@ def test_all_is_there(slotsmith: CommandLine, server: GceServer) -> None:
 
 def test_what_is_bad_and_what_is_short(slotsmith: CommandLine, server: GceServer) -> None:
     gpus = {"machine_type": "n1-standard-8", "gpu_type": "nvidia-tesla-t4", "gpu_num": 4}
-    slotsmith.config(file(server, machine_types=["bunny-1-1"], instance_type=gpus, boot_disk_source_image=""))
+    slotsmith.config(
+        file(server, machine_types=["bunny-1-1"], regional=True, instance_type=gpus, boot_disk_source_image="")
+    )
     said = slotsmith("gcp", "check", "gpu", "--json")
     assert said.status == 1
     found = {each["what"]: (each["state"], each["text"]) for each in json.loads(said.out)["pools"]["gpu"]}
@@ -140,6 +142,23 @@ def test_a_pool_goes_up_and_down(tmp_path: Path, server: GceServer) -> None:
         fleet.until(0)
         daemon.stop()
         assert "Traceback" not in daemon.log()
+    assert len(server.cloud.created_ever) == 2
+
+
+def test_w72_a_stock_out_in_the_operation_moves_the_launch_to_another_zone(tmp_path: Path, server: GceServer) -> None:
+    server.cloud.room["us-central1-a"] = 0
+    prices = tmp_path / "prices.csv"
+    prices.write_text("instance_type,price_per_hour\nn1-standard-8,0.38\n")
+    fleet = Fleet(tmp_path, server, zones=["us-central1-a", "us-central1-b"], prices=str(prices))
+    with fleet.daemon as daemon:
+        fleet.queue.demand(2)
+        daemon.start()
+        fleet.until(2)
+        assert {zone for zone, _ in server.cloud.machines} == {"us-central1-b"}
+        told = "pending tasks need 2 more instances, without n1-standard-8/us-central1-a/on-demand"
+        wait_until(lambda: told in daemon.command("explain").stdout, timeout=60, what=f"the reason\n{daemon.log()}")
+        assert "Google says ZONE_RESOURCE_POOL_EXHAUSTED: The zone 'zones/us-central1-a'" in daemon.log()
+        daemon.stop()
     assert len(server.cloud.created_ever) == 2
 
 

@@ -64,6 +64,7 @@ NATIVE = st.fixed_dictionaries(
         **COMMON,
         "zones": st.lists(MACHINES, max_size=3, unique=True),
         "machine_types": st.lists(MACHINES, max_size=3),
+        "regional": st.booleans(),
         "spot": st.booleans(),
         "slots": st.integers(0, 99),
         "metadata": st.dictionaries(WORD, TEXT, max_size=2),
@@ -97,6 +98,10 @@ WRONG = st.sampled_from([[], {}, 1.5, -7, "", "x y", [[3]], {"a": 1}, True])
 
 
 def native(provider: dict[str, Any], limits: dict[str, int], periods: dict[str, str]) -> dict[str, Any]:
+    zones = {zone.rpartition("-")[0] for zone in provider.get("zones", ())}
+    provider = {**provider, "regional": len(zones) < 2 and provider.get("regional", False)}
+    if len(provider.get("zones", ())) > 1 or provider.get("machine_types"):
+        provider["prices"] = "prices.csv"
     pool = {"name": "p", "scheduler": {"type": "push"}, "provider": provider, **limits, **periods}
     return {"cluster": "team", "pools": [pool]}
 

@@ -22,7 +22,9 @@ class TestGceInSeveralZonesOnSmallPages(ProviderConformance):
     def harness(self, directory: Path) -> Harness:
         cloud = Cloud(operation_time=0.004, boot_time=0.004)
         cloud.page_size = 2
-        return GceHarness(cloud, zones=ZONES, spot=True)
+        prices = directory / "prices.csv"
+        prices.write_text("instance_type,market,price_per_hour\nn1-standard-8,spot,0.1\n")
+        return GceHarness(cloud, zones=ZONES, spot=True, prices=prices)
 
 
 class TestGceInARegionWithSlowOperationsAndListingsThatLag(ProviderConformance):

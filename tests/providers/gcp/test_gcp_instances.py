@@ -219,10 +219,13 @@ def test_a_listing_that_fails_is_typed(server: GceServer) -> None:
 # What is found out before
 
 
-def test_types_are_asked_of_google(server: GceServer) -> None:
+def test_types_are_asked_of_google(server: GceServer, tmp_path: Path) -> None:
+    prices = tmp_path / "prices.csv"
+    prices.write_text("instance_type,price_per_hour\nn1-standard-8,0.38\n")
+
     async def check() -> None:
         kinds = {"instance_type": {"machine_type": "a2-highgpu-1g"}, "machine_types": ["n1-standard-8", "n9-none-1"]}
-        async with opened(server, cpu_slots_allowed=True, **kinds) as subject:
+        async with opened(server, cpu_slots_allowed=True, prices=prices, **kinds) as subject:
             big, small = subject.offerings()
             assert (big.capacity, small.capacity) == (Resources(1, 12, 85), Resources(1, 8, 30))
         gpus = {"machine_type": "n1-standard-8", "gpu_type": "nvidia-tesla-t4", "gpu_num": 4}

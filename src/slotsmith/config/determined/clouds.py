@@ -14,6 +14,9 @@ from slotsmith.text import quoted
 
 _PRICE: Final = re.compile(r"[0-9]+(\.[0-9]+)?|\.[0-9]+", re.ASCII)
 _MACHINE_TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
+_LABEL_KEY: Final = re.compile(r"(?!slotsmith-)[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
+_LABEL: Final = "expected at most 63 lower-case letters, digits, '-' and '_'"
 _GPU_COUNTS: Final = (0, 1, 2, 4, 8, 16)
 
 DEFAULT_GCE_IMAGE: Final = "projects/determined-ai/global/images/det-environments-2b7e2a1"
@@ -124,8 +127,13 @@ class GcpKeys(BaseKeys):
     use_cloud_logging: bool = False
 
     def problems(self) -> list[tuple[str, str]]:
-        """What is wrong between keys; nothing is."""
-        return []
+        """What is wrong with a key that becomes a part of another one here."""
+        wrong = []
+        if not _LABEL_KEY.fullmatch(self.label_key):
+            wrong.append(("label_key", f"{_LABEL}, beginning with a letter, got {quoted(self.label_key)}"))
+        if not _LABEL_VALUE.fullmatch(self.label_value):
+            wrong.append(("label_value", f"{_LABEL}, got {quoted(self.label_value)}"))
+        return wrong
 
 
 KEYS: Final[dict[str, type[AwsKeys] | type[GcpKeys]]] = {"aws": AwsKeys, "gcp": GcpKeys}

@@ -82,7 +82,10 @@ def _resources(settings: GcpSettings, machine: Mapping[str, Any], gpus: int) -> 
 
 
 def make_offerings(facts: Sequence[Facts], settings: GcpSettings, prices: Prices) -> list[Offering]:
-    """What can be launched, in the order of preference; with `regional`, one for each machine type."""
+    """What can be launched, in the order of preference; with `regional`, one for each machine type.
+
+    Without prices there is nothing to choose by, so the first is the only one; GCE may take others in its place.
+    """
     offerings: dict[str, Offering] = {}
     for each in facts:
         place = region_of(each.zone) if settings.regional else each.zone
@@ -90,7 +93,7 @@ def make_offerings(facts: Sequence[Facts], settings: GcpSettings, prices: Prices
         price = next((prices[key] for key in candidates if key in prices), None)
         offering = Offering(each.machine_type, each.resources, place, settings.market, price)
         offerings.setdefault(offering.name, offering)
-    return list(offerings.values())
+    return list(offerings.values()) if prices else list(offerings.values())[:1]
 
 
 def read_prices(path: Path | None) -> Prices:

@@ -49,6 +49,7 @@ class GcpProvider:
         self._log = structlog.get_logger("slotsmith").bind(pool=context.pool, provider="gcp")
         self.api = Api(settings.api_endpoint, settings.project)
         self._metadata = Metadata()
+        self._facts: Sequence[Facts] = ()
         self._offerings: Sequence[Offering] = ()
         self.zones: Sequence[str] = settings.all_zones
         self._where: dict[str, str] = {}
@@ -64,7 +65,7 @@ class GcpProvider:
         """
         prices = read_prices(self._settings.prices)
         await self.find_place()
-        facts = await look_up(self.api, self._settings, self.zones)
+        facts = self._facts = await look_up(self.api, self._settings, self.zones)
         self.zones = tuple(zone for zone in self.zones if any(each.zone == zone for each in facts))
         self._offerings = make_offerings(facts, self._settings, prices)
         owner = ownership(self._context.cluster, self._context.pool)
@@ -184,14 +185,9 @@ class GcpProvider:
             raise ProviderError(ErrorKind.INVALID, f"agent.scheduler: {error}") from error
 
     def _as_good(self, offering: Offering) -> Sequence[str]:
-        """Other machine types that hold as much, in the same place."""
-        return [
-            each.instance_type
-            for each in self._offerings
-            if each.instance_type != offering.instance_type
-            and each.zone == offering.zone
-            and offering.capacity.fits_in(each.capacity)
-        ]
+        """Other machine types that hold as much, in the order of preference."""
+        good = (each.machine_type for each in self._facts if offering.capacity.fits_in(each.resources))
+        return [kind for kind in dict.fromkeys(good) if kind != offering.instance_type]
 
     async def _tell_preempted(self, mine: Mapping[str, Found], reading: Reading) -> None:
         """Ask why spot machines are going, once for each; an answer that fails is asked for again."""

@@ -172,7 +172,7 @@ class GcpSettings(ProviderSettings):
     use_cloud_logging: bool = False
     operation_timeout_period: PositiveDuration = 300.0
     poll_period: PositiveDuration = 10.0
-    prices: Path | None = None
+    prices: Path | None = Field(default=None, validate_default=True)
     api_endpoint: Annotated[str, _matching(re.compile(r"https?://[^\s/]+(/[^\s]*)?"), "a URL")] = GOOGLE
 
     @field_validator("labels")
@@ -197,6 +197,14 @@ class GcpSettings(ProviderSettings):
         regions = {region_of(zone) for zone in info.data.get("zones", ())}
         if value and len(regions) > 1:
             raise ValueError(f"expected zones of one region, got {', '.join(sorted(regions))}")
+        return value
+
+    @field_validator("prices")
+    @classmethod
+    def _needed_to_choose(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        several = len(info.data.get("zones", ())) > 1 or info.data.get("machine_types")
+        if value is None and several and not info.data.get("regional"):
+            raise ValueError("several zones or machine types are chosen by price: name a file, or set regional: true")
         return value
 
     @property
