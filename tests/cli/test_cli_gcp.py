@@ -162,6 +162,45 @@ def test_w72_a_stock_out_in_the_operation_moves_the_launch_to_another_zone(tmp_p
     assert len(server.cloud.created_ever) == 2
 
 
+MASTER = """\
+db: {host: postgres}
+resource_pools:
+  - pool_name: gpu
+    provider: {type: gcp, project: proj, zone: us-central1-a, master_url: "http://10.0.0.1", min_instances: 1}
+  - pool_name: aux
+    provider:
+      type: gcp
+      project: proj
+      zone: us-central1-b
+      master_url: https://master.example.com
+      instance_type: {machine_type: n1-standard-8, gpu_type: "", gpu_num: 0}
+      cpu_slots_allowed: true
+      min_instances: 2
+"""
+
+
+def test_a_master_yaml_with_two_pools_runs_as_it_is(
+    tmp_path: Path, server: GceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pool in ("GPU", "AUX"):
+        monkeypatch.setenv(f"SLOTSMITH__POOLS__{pool}__PROVIDER__API_ENDPOINT", server.url)
+    with Daemon(tmp_path) as daemon:
+        (tmp_path / "slotsmith.yaml").write_text(MASTER)
+        daemon.start()
+        wait_until(lambda: len(server.cloud.created_ever) == 3, timeout=60, what=f"three machines\n{daemon.log()}")
+        wait_until(lambda: daemon.log().count("now=running") == 3, timeout=60, what=f"all of them\n{daemon.log()}")
+        daemon.stop()
+        assert "Traceback" not in daemon.log()
+    bodies = [machine.body for machine in server.cloud.machines.values()]
+    found = sorted(
+        (body["labels"]["determined-resource-pool"], body["machineType"].rpartition("/")[2]) for body in bodies
+    )
+    assert found == [("aux", "n1-standard-8"), ("aux", "n1-standard-8"), ("gpu", "n1-standard-32")]
+    scripts = {body["labels"]["slotsmith-pool"]: body["metadata"]["items"][0]["value"] for body in bodies}
+    assert "export SCHEDULER=http://10.0.0.1:8080" in scripts["gpu"]
+    assert "export SCHEDULER=https://master.example.com:8443" in scripts["aux"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_i3_the_daemon_is_killed_at_every_call(tmp_path: Path, after: bool) -> None:
