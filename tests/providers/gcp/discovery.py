@@ -63,7 +63,7 @@ def recognise(http_method: str, path: str, query: dict[str, str], body: Any) -> 
             values = {w.strip("{}"): h for w, h in zip(pattern, segments, strict=True) if w.startswith("{")}
             _check_parameters(name, method, values, query)
             if "request" in method:
-                check(body, method["request"], f"{name} body")
+                check(body, method["request"], f"{name} body", sent=True)
             elif body is not None:
                 raise Mismatch(f"{name} takes no body")
             return Call(name, values, query, body)
@@ -96,31 +96,33 @@ def _check_parameters(name: str, method: dict[str, Any], path: dict[str, str], q
             raise Mismatch(f"{name}: {key} is missing")
 
 
-def check(value: Any, schema: dict[str, Any], where: str) -> None:
-    """Raises Mismatch: `value` is not of this schema."""
+def check(value: Any, schema: dict[str, Any], where: str, *, sent: bool = False) -> None:
+    """Raises Mismatch: `value` is not of this schema, or was `sent` with something that only answers have."""
     if "$ref" in schema:
         schema = document()["schemas"][schema["$ref"]]
     kind = schema.get("type", "any")
     if kind == "object":
-        _check_object(value, schema, where)
+        _check_object(value, schema, where, sent)
     elif kind == "array":
         if not isinstance(value, list):
             raise Mismatch(f"{where}: expected a list, got {value!r}")
         for index, item in enumerate(value):
-            check(item, schema["items"], f"{where}[{index}]")
+            check(item, schema["items"], f"{where}[{index}]", sent=sent)
     elif kind != "any":
         _check_scalar(value, schema, kind, where)
 
 
-def _check_object(value: Any, schema: dict[str, Any], where: str) -> None:
+def _check_object(value: Any, schema: dict[str, Any], where: str, sent: bool) -> None:
     if not isinstance(value, dict):
         raise Mismatch(f"{where}: expected an object, got {value!r}")
     properties, others = schema.get("properties", {}), schema.get("additionalProperties")
     for key, inner in value.items():
         if key in properties:
-            check(inner, properties[key], f"{where}.{key}")
+            if sent and properties[key].get("description", "").lower().startswith(("output only", "[output only]")):
+                raise Mismatch(f"{where}: {key!r} is for answers only")
+            check(inner, properties[key], f"{where}.{key}", sent=sent)
         elif others is not None:
-            check(inner, others, f"{where}.{key}")
+            check(inner, others, f"{where}.{key}", sent=sent)
         else:
             raise Mismatch(f"{where}: unknown field {key!r}")
 

@@ -158,12 +158,14 @@ class Cloud:
 
     def _place(self, scope: str, body: dict[str, Any]) -> tuple[str | None, str]:
         kind = body["instanceProperties"].get("machineType", "")
-        policy = body.get("instanceFlexibilityPolicy", {}).get("instanceSelections", {})
-        kinds = [k for selection in policy.values() for k in selection["machineTypes"]] or [kind]
+        choices = body.get("instanceFlexibilityPolicy", {}).get("instanceSelections", {})
+        kinds = [k for choice in choices.values() for k in choice["machineTypes"]] or [kind]
         if scope.startswith("zones/"):
             zones = [scope.removeprefix("zones/")]
         else:
-            zones = [z.removeprefix("zones/") for z in body.get("locationPolicy", {}).get("locations", {})] or [*ZONES]
+            policy = body.get("locationPolicy", {}).get("locations", {})
+            # What is not named is allowed.
+            zones = [zone for zone in ZONES if policy.get(f"zones/{zone}", {}).get("preference") != "DENY"]
         for each in kinds:
             for zone in zones:
                 room = self.room.get(f"{zone}/{each}", self.room.get(zone, 1))

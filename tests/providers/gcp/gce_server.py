@@ -209,7 +209,8 @@ class GceServer:
             {"metric": "PREEMPTIBLE_CPUS", "limit": 0.0, "usage": 0.0},
             {"metric": "NVIDIA_T4_GPUS", "limit": 4.0, "usage": 0.0},
         ]
-        return {"kind": "compute#region", "name": call.path["region"], "status": "UP", "quotas": quotas}
+        zones = [f"{BASE}/projects/proj/zones/{zone}" for zone in ZONES]
+        return {"kind": "compute#region", "name": call.path["region"], "status": "UP", "quotas": quotas, "zones": zones}
 
     def _projects_get(self, call: Call) -> Any:
         return {"kind": "compute#project", "name": call.path["project"]}

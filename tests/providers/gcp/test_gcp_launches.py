@@ -254,3 +254,18 @@ def test_operations_are_data() -> None:
     warned = read_operation({"status": "DONE", "warnings": [{"code": "LIMIT_EXCEEDED", "message": "w"}]})
     assert warned.error is not None
     assert warned.error.kind is ErrorKind.QUOTA
+
+
+def test_a_region_is_used_only_where_it_is_wanted(server: GceServer) -> None:
+    """A zone that a location policy does not name is allowed, so the others are named, too."""
+    server.cloud.room = {"us-central1-b": 0, "us-central1-c": 0}
+
+    async def check() -> None:
+        async with opened(server, zones=["us-central1-b", "us-central1-c"], regional=True) as subject:
+            assert (await failure(subject)).kind is ErrorKind.CAPACITY
+            server.cloud.room["us-central1-c"] = 1
+            result = await launch(subject, "other")
+            assert [zone for zone, _ in server.cloud.machines] == ["us-central1-c"]
+            assert await subject.terminate(result.instance_ids) == {}
+
+    run(check())

@@ -44,7 +44,7 @@ def test_it_launches_waits_lists_and_deletes(server: GceServer, official: Any) -
     body = official.BulkInsertInstanceResource(
         count=2,
         min_count=1,
-        per_instance_properties={name: {"name": name} for name in ("a-1", "a-2")},
+        per_instance_properties={name: {} for name in ("a-1", "a-2")},
         instance_properties=official.InstanceProperties(machine_type="n1-standard-8", labels={"k": "v"}),
     )
     request = {

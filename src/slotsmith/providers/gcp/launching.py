@@ -27,13 +27,14 @@ AT_ONCE: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """What is fixed for the launches of one pool."""
+    """What is fixed for the launches of one pool: it may launch in `zones`, of which there are more `around`."""
 
     cluster: str
     name: str
     prefix: str
     owner: Mapping[str, str]
     zones: Sequence[str]
+    around: Sequence[str]
     metadata: Mapping[str, str]
 
 
@@ -113,12 +114,14 @@ class Launcher:
             # Fewer are better than none; what is missing is told as a shortfall.
             "minCount": "1",
             # Names of our own: were Google to forget the request id, the second machine of a name could not be made.
-            "perInstanceProperties": {name: {"name": name} for name in names},
+            "perInstanceProperties": {name: {} for name in names},
             "instanceProperties": properties,
         }
         if self._settings.regional:
-            zones = {f"zones/{zone}": {"preference": "ALLOW"} for zone in self._pool.zones}
-            body["locationPolicy"] = {"locations": zones, "targetShape": "ANY"}
+            # A zone of the region that is not named would be allowed.
+            preference = {zone: "ALLOW" if zone in self._pool.zones else "DENY" for zone in self._pool.around}
+            locations = {f"zones/{zone}": {"preference": each} for zone, each in preference.items()}
+            body["locationPolicy"] = {"locations": locations, "targetShape": "ANY"}
             if others:
                 kinds = [offering.instance_type, *others]
                 body["instanceFlexibilityPolicy"] = {
@@ -161,7 +164,7 @@ class Launcher:
         """Which of the names exist after an operation that did not make all of them."""
         if operation.created == 0 and not operation.names_taken:
             return []
-        zones = self._pool.zones if self._settings.regional else [request.offering.zone]
+        zones = self._pool.around if self._settings.regional else [request.offering.zone]
         query = f'labels.{TOKEN_LABEL} = "{label_value(request.token)}"'
         found: set[str] = set()
         for zone in zones:

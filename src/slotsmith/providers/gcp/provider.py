@@ -21,7 +21,7 @@ from slotsmith.providers.gcp.listing import Found, Reading, is_spot, list_cluste
 from slotsmith.providers.gcp.metadata import Metadata
 from slotsmith.providers.gcp.names import default_prefix, label_value
 from slotsmith.providers.gcp.properties import ownership
-from slotsmith.providers.gcp.settings import GcpSettings
+from slotsmith.providers.gcp.settings import GcpSettings, region_of
 
 _LONGEST_SCRIPT = 256 * 1024
 """Bytes of one metadata value, by Google's documentation."""
@@ -52,6 +52,7 @@ class GcpProvider:
         self._facts: Sequence[Facts] = ()
         self._offerings: Sequence[Offering] = ()
         self.zones: Sequence[str] = settings.all_zones
+        self._around: Sequence[str] = self.zones
         self._where: dict[str, str] = {}
         self._first_seen: dict[str, float] = {}
         self._preempted: dict[str, bool] = {}
@@ -67,6 +68,7 @@ class GcpProvider:
         await self.find_place()
         facts = self._facts = await look_up(self.api, self._settings, self.zones)
         self.zones = tuple(zone for zone in self.zones if any(each.zone == zone for each in facts))
+        self._around = await self._zones_around()
         self._offerings = make_offerings(facts, self._settings, prices)
         owner = ownership(self._context.cluster, self._context.pool)
         pool = Pool(
@@ -75,12 +77,13 @@ class GcpProvider:
             self._settings.name_prefix or default_prefix(self._context.pool),
             owner,
             self.zones,
+            self._around,
             await self._boot_metadata(facts),
         )
         capacities = {each.machine_type: each.resources for each in facts}
         self._ready = _Ready(
             Launcher(self.api, self._settings, pool, self._clock, self._log),
-            Endings(self.api, self.zones),
+            Endings(self.api, self._around),
             Reading(label_value(self._context.pool), capacities, self._settings.regional),
         )
 
@@ -91,8 +94,8 @@ class GcpProvider:
     async def list_instances(self) -> Sequence[Instance]:
         ready = await self._prepared()
         cluster = label_value(self._context.cluster)
-        shared = shared_listing(self._settings.api_endpoint, self.api.project, tuple(self.zones), cluster)
-        found = await shared.get(lambda: list_cluster(self.api, self.zones, cluster))
+        shared = shared_listing(self._settings.api_endpoint, self.api.project, tuple(self._around), cluster)
+        found = await shared.get(lambda: list_cluster(self.api, self._around, cluster))
         mine = {str(each["name"]): each for each in found if ready.reading.mine(each)}
         now = self._clock.now()
         self._where = {name: zone_of(each) for name, each in mine.items()}
@@ -142,6 +145,13 @@ class GcpProvider:
             if not zone:
                 raise ProviderError(ErrorKind.INVALID, "no zone: name one, since this is no machine of Google's")
             self.zones = (zone.rpartition("/")[2],)
+
+    async def _zones_around(self) -> Sequence[str]:
+        """Where instances of this pool are looked for: its zones, and with `regional` all of their region."""
+        if not self._settings.regional:
+            return self.zones
+        region = await self.api.get(f"regions/{region_of(self.zones[0])}")
+        return sorted({*self.zones, *(str(zone).rpartition("/")[2] for zone in region.get("zones", ()))})
 
     async def _boot_metadata(self, facts: Sequence[Facts]) -> Mapping[str, str]:
         agent = self._settings.agent
