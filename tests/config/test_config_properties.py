@@ -98,10 +98,11 @@ WRONG = st.sampled_from([[], {}, 1.5, -7, "", "x y", [[3]], {"a": 1}, True])
 
 
 def native(provider: dict[str, Any], limits: dict[str, int], periods: dict[str, str]) -> dict[str, Any]:
-    zones = {zone.rpartition("-")[0] for zone in provider.get("zones", ())}
-    provider = {**provider, "regional": len(zones) < 2 and provider.get("regional", False)}
-    if len(provider.get("zones", ())) > 1 or provider.get("machine_types"):
-        provider["prices"] = "prices.csv"
+    if provider["type"] == "gcp":
+        regions = {zone.rpartition("-")[0] for zone in provider.get("zones", ())}
+        provider = {**provider, "regional": len(regions) < 2 and provider.get("regional", False)}
+        if len(provider.get("zones", ())) > 1 or provider.get("machine_types"):
+            provider["prices"] = "prices.csv"
     pool = {"name": "p", "scheduler": {"type": "push"}, "provider": provider, **limits, **periods}
     return {"cluster": "team", "pools": [pool]}
 
