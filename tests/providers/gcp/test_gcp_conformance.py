@@ -7,6 +7,7 @@ import pytest
 pytest.register_assert_rewrite("slotsmith.providers.conformance")
 
 from providers.gcp.gce_cloud import Cloud  # noqa: E402
+from providers.gcp.gce_faults import BACKEND, RATE, Fault  # noqa: E402
 from providers.gcp.gce_world import GceHarness  # noqa: E402
 from slotsmith.providers.conformance import Harness, ProviderConformance  # noqa: E402
 
@@ -27,8 +28,11 @@ class TestGceInSeveralZonesOnSmallPages(ProviderConformance):
         return GceHarness(cloud, zones=ZONES, spot=True, prices=prices)
 
 
-class TestGceInARegionWithSlowOperationsAndListingsThatLag(ProviderConformance):
+class TestGceInARegionWithSlowOperationsListingsThatLagAndLooksThatFail(ProviderConformance):
     def harness(self, directory: Path) -> Harness:
         cloud = Cloud(operation_time=0.06)
         cloud.listing_lag = 0.05
-        return GceHarness(cloud, zones=ZONES, regional=True, machine_types=["n1-standard-32"])
+        harness = GceHarness(cloud, zones=ZONES, regional=True, machine_types=["n1-standard-32"])
+        wait = "regionOperations.wait"
+        harness.server.faults.add(Fault(wait, error=BACKEND, times=2), Fault(wait, lost=True), Fault(wait, error=RATE))
+        return harness

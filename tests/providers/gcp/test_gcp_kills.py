@@ -10,8 +10,8 @@ import pytest
 from providers.gcp.gce_cloud import Cloud
 from providers.gcp.gce_faults import Fault, Gate
 from providers.gcp.gce_server import GceServer
-from providers.gcp.gce_world import provider
-from providers.gcp.test_gcp_launches import QuickClock, launch, run
+from providers.gcp.gce_world import QuickClock, provider
+from providers.gcp.test_gcp_launches import launch, run
 from slotsmith.providers.base import Provider
 
 MOST_CALLS = 60

@@ -13,20 +13,12 @@ from providers.gcp import gce_faults
 from providers.gcp.gce_cloud import Cloud
 from providers.gcp.gce_faults import BACKEND, FORBIDDEN, QUOTA, RATE, STOCK_OUT, ApiError, Fault, OperationFault
 from providers.gcp.gce_server import GceServer
-from providers.gcp.gce_world import provider
-from slotsmith.clock import SystemClock
+from providers.gcp.gce_world import QuickClock, provider
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError
 from slotsmith.providers.gcp.operations import read_operation
 
 INSERT, WAIT = "instances.bulkInsert", "zoneOperations.wait"
-
-
-class QuickClock(SystemClock):
-    """Does not wait for as long as it is told."""
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.005))
 
 
 @asynccontextmanager
