@@ -145,21 +145,26 @@ def test_a_pool_goes_up_and_down(tmp_path: Path, server: GceServer) -> None:
     assert len(server.cloud.created_ever) == 2
 
 
-def test_w72_a_stock_out_in_the_operation_moves_the_launch_to_another_zone(tmp_path: Path, server: GceServer) -> None:
+def test_w72_a_stock_out_moves_the_launch_to_another_zone_and_what_is_preempted_is_replaced(
+    tmp_path: Path, server: GceServer
+) -> None:
     server.cloud.room["us-central1-a"] = 0
     prices = tmp_path / "prices.csv"
-    prices.write_text("instance_type,price_per_hour\nn1-standard-8,0.38\n")
-    fleet = Fleet(tmp_path, server, zones=["us-central1-a", "us-central1-b"], prices=str(prices))
+    prices.write_text("instance_type,market,price_per_hour\nn1-standard-8,spot,0.08\n")
+    fleet = Fleet(tmp_path, server, zones=["us-central1-a", "us-central1-b"], prices=str(prices), spot=True)
     with fleet.daemon as daemon:
         fleet.queue.demand(2)
         daemon.start()
         fleet.until(2)
         assert {zone for zone, _ in server.cloud.machines} == {"us-central1-b"}
-        told = "pending tasks need 2 more instances, without n1-standard-8/us-central1-a/on-demand"
+        told = "pending tasks need 2 more instances, without n1-standard-8/us-central1-a/spot"
         wait_until(lambda: told in daemon.command("explain").stdout, timeout=60, what=f"the reason\n{daemon.log()}")
         assert "Google says ZONE_RESOURCE_POOL_EXHAUSTED: The zone 'zones/us-central1-a'" in daemon.log()
+        with server.lock:
+            server.cloud.preempt(server.cloud.created_ever[0])
+        wait_until(lambda: fleet.sign_in() == 2 and len(server.cloud.created_ever) == 3, timeout=60, what=daemon.log())
+        wait_until(lambda: "preempted by Google" in daemon.log(), timeout=60, what=daemon.log())
         daemon.stop()
-    assert len(server.cloud.created_ever) == 2
 
 
 MASTER = """\
