@@ -210,7 +210,7 @@ def test_a_master_yaml_with_two_pools_runs_as_it_is(
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_i3_the_daemon_is_killed_at_every_call(tmp_path: Path, after: bool) -> None:
     """`kill -9` at each call of a launch and of a termination, in turn: three machines, and then none."""
-    for method in ("instances.bulkInsert", "zoneOperations.wait", "instances.list", "instances.delete"):
+    for method in ("instances.bulkInsert", "zoneOperations.wait", "instances.aggregatedList", "instances.delete"):
         for skip in range(3 if method == "instances.delete" else 2):
             directory = tmp_path / f"{method}-{skip}"
             directory.mkdir()

@@ -69,6 +69,7 @@ class Cloud:
         """How many more instances a zone has room for; a zone that is not here has room for all."""
         self.operation_faults: list[OperationFault] = []
         self.listing_lag = 0.0
+        self.unreachable: list[str] = []
         self.created_ever: list[str] = []
         self._ids = itertools.count(10**15)
         self._events: list[tuple[float, int, Callable[[], None]]] = []

@@ -152,7 +152,12 @@ class GceServer:
         return {"kind": "compute#instanceList", "items": items, **more}
 
     def _instances_aggregated_list(self, call: Call) -> Any:
+        more: dict[str, Any]
         items, more = self.cloud.page(self.cloud.instances(None, call.query), call.query)
+        dark = [f"zones/{zone}" for zone in self.cloud.unreachable]
+        if dark:
+            more["unreachables"] = dark
+            items = [item for item in items if f"zones/{item['zone'].rpartition('/')[2]}" not in dark]
         scopes: dict[str, Any] = {f"zones/{zone}": {} for zone in ZONES}
         for item in items:
             scopes[f"zones/{item['zone'].rpartition('/')[2]}"].setdefault("instances", []).append(item)

@@ -28,7 +28,7 @@ from slotsmith.providers.gcp.listing import Reading, SharedListing
 from slotsmith.providers.gcp.names import default_prefix, instance_names, is_name, label_value
 from slotsmith.providers.gcp.properties import instance_properties
 
-DELETE, LIST = "instances.delete", "instances.list"
+DELETE, LIST = "instances.delete", "instances.aggregatedList"
 READING = Reading("one", {"n1-standard-8": Resources(1)}, False)
 
 
@@ -212,6 +212,31 @@ def test_a_listing_that_fails_is_typed(server: GceServer) -> None:
                 with pytest.raises(ProviderError) as raised:
                     await subject.list_instances()
                 assert raised.value.kind is ErrorKind.TRANSIENT
+
+    run(check())
+
+
+def test_i2_a_zone_that_was_taken_out_of_the_file_is_looked_into(server: GceServer) -> None:
+    async def check() -> None:
+        async with opened(server, zone="us-central1-c") as subject:
+            result = await launch(subject, count=2)
+        async with opened(server, zone="us-central1-a") as subject:
+            assert sorted(each.id for each in await subject.list_instances()) == sorted(result.instance_ids)
+            assert await subject.terminate(result.instance_ids) == {}
+        assert {machine.status for machine in server.cloud.machines.values()} <= {"STOPPING"}
+
+    run(check())
+
+
+def test_a_zone_that_cannot_be_looked_into_does_not_look_empty(server: GceServer) -> None:
+    async def check() -> None:
+        async with opened(server, zone="us-central1-a") as subject:
+            await launch(subject, count=1)
+            server.cloud.unreachable = ["us-central1-a"]
+            with pytest.raises(ProviderError, match="cannot look into us-central1-a"):
+                await subject.list_instances()
+            server.cloud.unreachable = ["us-central1-b"]
+            assert len(await subject.list_instances()) == 1
 
     run(check())
 

@@ -58,7 +58,7 @@ async def _check(settings: GcpSettings, provider: GcpProvider, cluster: str, mos
             yield finding
     async for finding in _check_parts(api, settings):
         yield finding
-    yield await _tried("rights to list", list_cluster(api, zones, cluster), "instances can be listed")
+    yield await _tried("rights to list", list_cluster(api, cluster), "instances can be listed")
     yield await _tried("boot", provider.setup(), "the scheduler's address and the boot script are good")
     for region in dict.fromkeys(map(region_of, zones)):
         async for finding in _check_quotas(api, settings, region, provider, most):

@@ -11,10 +11,8 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from slotsmith.model.instance import Instance, InstanceState
-from slotsmith.model.launch_error import ErrorKind
 from slotsmith.model.offering import Offering
 from slotsmith.model.resources import Resources
-from slotsmith.providers.base import ProviderError
 from slotsmith.providers.gcp.api import Api
 from slotsmith.providers.gcp.names import CLUSTER_LABEL, POOL_LABEL, TOKEN_LABEL
 from slotsmith.providers.gcp.settings import region_of
@@ -44,19 +42,17 @@ class SharedListing:
     """A listing under way is everybody's who asked before it began; who asks later waits for the next one."""
 
     def __init__(self) -> None:
-        self._running: asyncio.Task[Sequence[Found]] | None = None
-        self._next: asyncio.Task[Sequence[Found]] | None = None
+        self._running: asyncio.Task[Cluster] | None = None
+        self._next: asyncio.Task[Cluster] | None = None
 
-    async def get(self, fetch: Callable[[], Awaitable[Sequence[Found]]]) -> Sequence[Found]:
+    async def get(self, fetch: Callable[[], Awaitable[Cluster]]) -> Cluster:
         """What is there now. `fetch` is called unless somebody else's begins first."""
         if self._next is None or self._next.done():
             self._next = asyncio.create_task(self._run(self._running, fetch), name="listing of GCE")
         # Whoever stops waiting leaves the listing to the others.
         return await asyncio.shield(self._next)
 
-    async def _run(
-        self, before: asyncio.Task[Sequence[Found]] | None, fetch: Callable[[], Awaitable[Sequence[Found]]]
-    ) -> Sequence[Found]:
+    async def _run(self, before: asyncio.Task[Cluster] | None, fetch: Callable[[], Awaitable[Cluster]]) -> Cluster:
         if before is not None:
             await asyncio.wait([before])
         self._running, self._next = asyncio.current_task(), None
@@ -67,29 +63,30 @@ _shared: WeakValueDictionary[tuple[object, ...], SharedListing] = WeakValueDicti
 
 
 def shared_listing(*what: object) -> SharedListing:
-    """The same object for the same `what` (endpoint, project, zones, cluster) in one event loop."""
+    """The same object for the same `what` (endpoint, project, cluster) in one event loop."""
     key = (id(asyncio.get_running_loop()), *what)
     with suppress(KeyError):
         return _shared[key]
     return _shared.setdefault(key, SharedListing())
 
 
-async def list_cluster(api: Api, zones: Sequence[str], cluster: str) -> Sequence[Found]:
-    """All instances of a cluster: of one zone, or in one call of all."""
-    query = f'labels.{CLUSTER_LABEL} = "{cluster}"'
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One listing: all instances of a cluster, and the zones that could not be looked into."""
+
+    instances: Sequence[Found]
+    unreachable: Sequence[str]
+
+
+async def list_cluster(api: Api, cluster: str) -> Cluster:
+    """All instances of a cluster in one project, in whatever zone: one that is no longer configured may have some."""
     found: list[Found] = []
-    if len(zones) == 1:
-        async for page in api.pages(f"zones/{zones[0]}/instances", filter=query):
-            found.extend(page.get("items", ()))
-        return found
-    async for page in api.pages("aggregated/instances", filter=query):
-        if page.get("unreachables"):
-            # Without them, what runs there would look gone.
-            places = ", ".join(page["unreachables"])
-            raise ProviderError(ErrorKind.TRANSIENT, f"Google cannot list its instances in {places} just now")
+    unreachable: list[str] = []
+    async for page in api.pages("aggregated/instances", filter=f'labels.{CLUSTER_LABEL} = "{cluster}"'):
+        unreachable.extend(str(each).rpartition("/")[2] for each in page.get("unreachables", ()))
         for scope in page.get("items", {}).values():
             found.extend(scope.get("instances", ()))
-    return [each for each in found if zone_of(each) in zones]
+    return Cluster(found, unreachable)
 
 
 def zone_of(found: Found) -> str:

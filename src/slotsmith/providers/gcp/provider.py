@@ -94,9 +94,12 @@ class GcpProvider:
     async def list_instances(self) -> Sequence[Instance]:
         ready = await self._prepared()
         cluster = label_value(self._context.cluster)
-        shared = shared_listing(self._settings.api_endpoint, self.api.project, tuple(self._around), cluster)
-        found = await shared.get(lambda: list_cluster(self.api, self._around, cluster))
-        mine = {str(each["name"]): each for each in found if ready.reading.mine(each)}
+        shared = shared_listing(self._settings.api_endpoint, self.api.project, cluster)
+        found = await shared.get(lambda: list_cluster(self.api, cluster))
+        if missing := sorted({*self._around, *self._where.values()}.intersection(found.unreachable)):
+            # Without them, what runs there would look gone.
+            raise ProviderError(ErrorKind.TRANSIENT, f"Google cannot look into {', '.join(missing)} just now")
+        mine = {str(each["name"]): each for each in found.instances if ready.reading.mine(each)}
         now = self._clock.now()
         self._where = {name: zone_of(each) for name, each in mine.items()}
         self._first_seen = {name: self._first_seen.get(name, now) for name in mine}
