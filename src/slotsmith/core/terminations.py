@@ -17,11 +17,17 @@ from slotsmith.model.policy import Policy
 
 
 def choose_terminations(
-    view: View, found: Conditions, wanted: Demand, policy: Policy, spare_slots: float = math.inf
+    view: View,
+    found: Conditions,
+    wanted: Demand,
+    policy: Policy,
+    spare_slots: float = math.inf,
+    places_lacking: int = 0,
 ) -> tuple[Termination, ...]:
     """Rules in order; what an earlier rule has chosen keeps its reason and no longer counts for a later one.
 
-    `spare_slots` are free beyond the headroom: for want of use, no more than that goes.
+    `spare_slots` are free beyond the headroom: for want of use, no more than that goes. But where tasks wait for the
+    room of another kind of instance, as many go as they need, and what they need takes their place.
     """
     fleet = view.fleet
     chosen: dict[str, Reason] = {}
@@ -41,11 +47,13 @@ def choose_terminations(
     choose(in_order(fleet, found.never_joined, fleet.launched_at), Reason.NEVER_JOINED)
 
     working = int(np.count_nonzero(found.working))
-    if found.long_idle.any() and working > policy.min_instances:
+    if places_lacking:
+        spare_slots = math.inf
+    if found.long_idle.any() and max(places_lacking, working - policy.min_instances) > 0:
         held = wanted.used | view.kept
         unneeded: Iterable[str] = (i for i in in_order(fleet, found.long_idle, fleet.idle_since) if i not in held)
         unneeded = beyond_headroom(view, unneeded, spare_slots)
-        choose(unneeded, Reason.LONG_IDLE, working - policy.min_instances)
+        choose(unneeded, Reason.LONG_IDLE, max(places_lacking, working - policy.min_instances))
         gone = (instance_id for instance_id, reason in chosen.items() if reason is Reason.LONG_IDLE)
         spare_slots -= slots_of(view, gone) if math.isfinite(spare_slots) else 0
 
