@@ -130,9 +130,11 @@ def test_headroom_is_launched_and_kept(offerings: tuple[Offering, ...], kind: Of
     assert not idle.launches
     assert [each.reason for each in idle.terminations] == [Reason.LONG_IDLE]
     # Pending tasks take of it, and it is filled up again.
+    more, agents = fleet_of((kind, InstanceState.RUNNING, 2), idle_for=9000.0)
     busy = decide(view_of((tasks_of(4, 2),), offerings=offerings, agents=agents, **more), policy, NOW)
     assert not busy.terminations
-    assert sum(launch.count * launch.offering.capacity.slots for launch in busy.launches) >= 2
+    assert sum(launch.count * launch.offering.capacity.slots for launch in busy.launches) >= 6
+    assert {launch.reason for launch in busy.launches} == {"the headroom is 6 slots"}
 
 
 @pytest.mark.parametrize("offerings", [ONE, ALL])
