@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from slotsmith.core.view import View
@@ -26,6 +28,7 @@ from slotsmith.store.base import Changes
 _BLIND_TO_TOKENS: Final = (ErrorKind.DENIED, ErrorKind.INVALID, ErrorKind.GONE)
 """Definite refusals that tell nothing of earlier calls with the same token."""
 _DEFINITE: Final = (ErrorKind.CAPACITY, ErrorKind.QUOTA, *_BLIND_TO_TOKENS)
+_BEGAN: Final = itemgetter(0)
 _BRAKE_AFTER: Final = 3
 _BRAKE_PAUSE: Final = 30.0
 _LONGEST_BRAKE: Final = 900.0
@@ -94,7 +97,7 @@ class BrakeChecks:
 
     def _in_a_row(self) -> list[float]:
         """When those that must have been counted have ended since the last join, and since a stray can have joined."""
-        if any(name not in self._watch.ledger.records for name in self._watch.first_heard):
+        if self._watch.unknown:
             self._stray_at = self._watch.now
         return [at for at in self._ended.values() if at > max(self._joined_at, self._stray_at)]
 
@@ -368,6 +371,6 @@ class LaunchErrorChecks:
 
 def _at(counts: Sequence[tuple[float, int]], at: float, *, counted: bool) -> list[int]:
     """What the count was at a time; when it changed at that moment, also what it was before, unless `counted`."""
-    before = [count for began, count in counts if began < at]
-    changed = [count for began, count in counts if began == at]
-    return changed if counted and changed else [*before[-1:], *changed]
+    first, end = bisect_left(counts, at, key=_BEGAN), bisect_right(counts, at, key=_BEGAN)
+    start = first if counted and first < end else max(0, first - 1)
+    return [count for _, count in counts[start:end]]

@@ -67,9 +67,9 @@ class Watch:
 
     `agents` are those of the last view that this generation has heard, `listing` is what it was listed last. By agent:
     `idle_broken_at` is when a view last told that it was busy, at work since the view before, or not there;
-    `first_heard` when a view first had it; `last_there` when one first lacked it again; `released` when the scheduler
-    gave it up (`held_at`: when it last did not), and `forgotten` those of them that it no longer knows of. `alive` are
-    the machines that exist.
+    `first_heard` when a view first had it (`unknown`: those heard of that are not on record); `last_there` when one
+    first lacked it again; `released` when the scheduler gave it up (`held_at`: when it last did not), and `forgotten`
+    those of them that it no longer knows of. `alive` are the machines that exist.
     `first_told`: when a listing first had the instance; `not_before`: when the last one began that lacked it;
     `told_down`: when one last had it in a state in which it is not at work.
     `listings` are the times at which listings began, `delivered` those at which they came, and `told_to` the
@@ -109,6 +109,7 @@ class Watch:
         self._there_since: dict[str, float] = {}
         self.last_there: dict[str, float] = {}
         self.first_heard: dict[str, float] = {}
+        self.unknown: set[str] = set()
         self.first_told: dict[str, float] = {}
         self.not_before: dict[str, float] = {}
         self.told_down: dict[str, float] = {}
@@ -270,6 +271,8 @@ class Watch:
         if last is agent:
             return
         self._changed.setdefault(agent.name, self.now)
+        if agent.name not in self.ledger.records:
+            self.unknown.add(agent.name)
         self.first_heard.setdefault(agent.name, self.now)
         self._there_since.setdefault(agent.name, self.now)
         self.agents[agent.name] = agent
@@ -357,6 +360,8 @@ class Watch:
         self._show(changes)
         self._tell("on_commit", changes)
         self.ledger.apply(changes)
+        if self.unknown:
+            self.unknown -= self.ledger.records.keys()
         if self.up:
             self.ledger.heartbeats.append(changes.alive_at)
         self._tell("on_committed", changes)
