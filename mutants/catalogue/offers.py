@@ -26,22 +26,6 @@ OFFERS: Final = (
         "        counts[launch.offering] += 0\n",
     ),
     Mutant(
-        "only-what-works-costs",
-        "Instances that stop, end or are in an unknown state cost nothing under the maximum in dollars.",
-        ("I1", "W9"),
-        "core/spending.py",
-        "Counter(instance.offering for instance in view.fleet.instances)",
-        "Counter(i.offering for i in view.fleet.instances if i.state in ('starting', 'running'))",
-    ),
-    Mutant(
-        "slots-in-flight-are-free",
-        "What was asked for and is not listed yet has no slots under the maximum in slots.",
-        ("I1",),
-        "core/spending.py",
-        "    return listed + sum(launch.count * slots.get(launch.offering, default) for launch in view.in_flight)\n",
-        "    return listed\n",
-    ),
-    Mutant(
         "headroom-is-never-launched",
         "Free slots are kept while they are there, and nobody sees to it that there are any.",
         ("I5",),
@@ -64,14 +48,6 @@ OFFERS: Final = (
         "core/backoff.py",
         "    return errors[-1] if errors and None not in errors else None\n",
         "    return next((error for error in errors if error is not None), None)\n",
-    ),
-    Mutant(
-        "starting-ones-are-all-of-the-first-kind",
-        "Instances on their way are taken for what the first offering is.",
-        ("I5", "W25"),
-        "core/free_capacity.py",
-        "    return (view.known(offering) or view.offering).capacity\n",
-        "    return view.offering.capacity\n",
     ),
     Mutant(
         "plan-in-the-order-of-the-provider",
