@@ -9,6 +9,7 @@ import typer
 
 from slotsmith import __version__
 from slotsmith.cli.adopt import register as register_adopt
+from slotsmith.cli.aws import register as register_aws
 from slotsmith.cli.config import register as register_config
 from slotsmith.cli.demo import register as register_demo
 from slotsmith.cli.down import register as register_down
@@ -43,6 +44,7 @@ COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
     register_simulate,
     register_plan,
     register_config,
+    register_aws,
     register_gcp,
 )
 """Each adds a command or a group; the help lists them in this order."""
