@@ -14,6 +14,7 @@ from slotsmith.cli.options import DEFAULT_CONFIG, ConfigOption, read
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from slotsmith.cli.daemon import Plan
     from slotsmith.config import Config
     from slotsmith.config.assembly import Assembly
 
@@ -36,7 +37,7 @@ def run(
     """Keep all pools of the configuration as large as they need to be.
 
     Ends cleanly on SIGTERM and on Ctrl-C; instances stay, and the next run finds them again. A second signal ends it
-    at once.
+    at once. SIGHUP takes in a changed file; one that is not right is refused whole.
     """
     from slotsmith import logs
 
@@ -59,12 +60,12 @@ def _serve(settings: Config, file: Path) -> None:
     from slotsmith.config.assembly import Assembly
 
     with open_writable(settings.store.url) as store, store.lock(), Assembly(settings, store) as assembly:
-        refused = asyncio.run(_run(assembly))
+        refused = asyncio.run(_run(assembly, file))
     if refused:
         raise CommandError("\n".join(f"{file}: pool '{pool}': {error}" for pool, error in refused.items()))
 
 
-async def _run(assembly: Assembly) -> dict[str, str]:
+async def _run(assembly: Assembly, file: Path) -> dict[str, str]:
     import asyncio
 
     import structlog
@@ -72,9 +73,8 @@ async def _run(assembly: Assembly) -> dict[str, str]:
     from slotsmith.cli.daemon import Daemon
 
     log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
-    pools = {pool.name: pool for pool in assembly.config.pools}
-    daemon = Daemon({name: partial(assembly.provisioner, pool) for name, pool in pools.items()}, assembly.clock)
-    log.info("running", pools=sorted(pools))
+    daemon = Daemon(_plans(assembly), assembly.clock, lambda: _reload(assembly, file, log))
+    log.info("running", pools=sorted(pool.name for pool in assembly.config.pools))
     pruning = asyncio.create_task(_prune_for_ever(assembly, log))
     try:
         return await daemon.run()
@@ -82,6 +82,35 @@ async def _run(assembly: Assembly) -> dict[str, str]:
         pruning.cancel()
         await asyncio.gather(pruning, return_exceptions=True)
         log.info("stopped")
+
+
+def _plans(assembly: Assembly) -> dict[str, Plan]:
+    from slotsmith.cli.daemon import Plan
+
+    return {pool.name: Plan(pool, partial(assembly.provisioner, pool)) for pool in assembly.config.pools}
+
+
+def _reload(assembly: Assembly, file: Path, log: FilteringBoundLogger) -> dict[str, Plan] | None:
+    """Take the file in again, whole or not at all."""
+    from slotsmith import logs
+    from slotsmith.config import ConfigError, load_config
+
+    try:
+        new = load_config(file)
+    except ConfigError as error:
+        for problem in str(error).splitlines():
+            log.error("the changed configuration is refused, the old one goes on", problem=problem)
+        return None
+    for key in ("cluster", "store"):
+        if getattr(new, key) != getattr(assembly.config, key):
+            problem = f"{file}: {key}: it can only be changed by a restart"
+            log.error("the changed configuration is refused, the old one goes on", problem=problem)
+            return None
+    for note in new.notes:
+        log.info("the configuration is read in part", note=note)
+    logs.setup(new.log.format, new.log.level)
+    assembly.config = new
+    return _plans(assembly)
 
 
 async def _prune_for_ever(assembly: Assembly, log: FilteringBoundLogger) -> None:
