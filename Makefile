@@ -9,7 +9,7 @@ demo: $(STAMPS)/demo
 	$(BIN)/slotsmith demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(STAMPS)/slow
 	$(BIN)/python -m pytest -m slow --timeout 3600
