@@ -34,7 +34,7 @@ BOOKS: Final = (
         "What vanished while nobody looked is paid for in the statistics for ever.",
         ("I11", "W28"),
         "provisioner/books.py",
-        "        self._paid.resume(spans, self.fleet.rows)\n",
+        "        self._paid.resume(spans, self.fleet.rows, month)\n",
         "",
     ),
     Mutant(

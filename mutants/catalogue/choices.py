@@ -69,8 +69,8 @@ CHOICES: Final = (
         "The minimum is kept when instances are given up, and never launched.",
         ("I5",),
         "core/launches.py",
-        "    needed = max(for_tasks, for_minimum)\n",
-        "    needed = for_tasks\n",
+        "    needed = max(for_tasks + for_headroom, for_minimum)\n",
+        "    needed = for_tasks + for_headroom\n",
     ),
     Mutant(
         "unschedulable-goes-unsaid",

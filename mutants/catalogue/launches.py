@@ -66,9 +66,9 @@ LAUNCHES: Final = (
         "The cloud is asked before the intent is on disk, so a crash or a full disk forgets the launch.",
         ("I3", "W24"),
         "provisioner/pool.py",
-        "        await self._record(view, decision, intents)\n        self._act(intents)\n",
+        "        await self._record(view, policy, decision, intents)\n        self._act(intents)\n",
         "        self.books.add_intents(intents)\n        self._act(intents)\n"
-        "        await self._record(view, decision, intents)\n",
+        "        await self._record(view, policy, decision, intents)\n",
     ),
     Mutant(
         "launch-though-nothing-was-written",
@@ -187,7 +187,7 @@ LAUNCHES: Final = (
         "Instances that boot do not count for the tasks that they were launched for, which are launched for again.",
         ("I5", "W24", "W25"),
         "core/free_capacity.py",
-        "        *coming(starting, (), rank=2),\n",
+        "            *coming(starting, (), rank=2),\n",
         "",
     ),
     Mutant(

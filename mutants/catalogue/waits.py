@@ -83,8 +83,8 @@ WAITS: Final = (
         "The end of a pause after a refused launch is no reason for a pass.",
         ("I5", "W2"),
         "core/decider.py",
-        "(view.launch_failures.next_attempt_at, view.join_failures.retry_at) if time > now),",
-        "() if time > now),",
+        "*(time for time in (*pauses, view.join_failures.retry_at) if time > now),",
+        "",
     ),
     Mutant(
         "no-news-is-nothing",

@@ -1,14 +1,15 @@
 """What a file that is right comes to."""
 
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pytest
 
 from config.sample_plugins import CloudSettings, QueueSettings, sample_plugins
 from slotsmith.config import Config, load_config, public_view, read_config
 from slotsmith.config.assembly import Later, state_dir
-from slotsmith.model.policy import Policy
+from slotsmith.config.errors import ConfigError
+from slotsmith.model.policy import Policy, Window
 
 FULL = """
     cluster: team-a
@@ -164,3 +165,61 @@ def test_a_late_callable_does_nothing_until_it_is_bound() -> None:
     later.bind(lambda: calls.append(1))
     later()
     assert calls == [1]
+
+
+def test_limits_headroom_and_a_schedule_are_read() -> None:
+    more = """
+        max_slots: 40
+        max_dollars_per_hour: 12.5
+        max_dollars_per_month: 3000
+        headroom: {slots: 4}
+        group_priorities: {b: 2, a: -1}
+        schedule:
+          - {cron: "0 8 * * MON-FRI", zone: Europe/Vienna, lasts: 10h, max_instances: 20}
+          - {cron: "0 0 1 * *", lasts: 1d, min_instances: 1}
+    """
+    pool = config_of(dedent(SHORT) + indent(dedent(more), "    ")).pools[0]
+    policy = pool.policy()
+    assert (policy.max_slots, policy.max_dollars_per_hour, policy.max_dollars_per_month) == (40, 12.5, 3000.0)
+    assert (policy.headroom_slots, policy.group_priorities) == (4, (("a", -1), ("b", 2)))
+    assert pool.windows() == (
+        Window("0 8 * * MON-FRI", "Europe/Vienna", 36000.0, None, 20),
+        Window("0 0 1 * *", "UTC", 86400.0, 1, None),
+    )
+    shown = public_view(pool)
+    assert shown["headroom"] == {"slots": 4}
+    assert shown["schedule"][0]["lasts"] == "10h"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("max_dollars_per_hour: -1", "max_dollars_per_hour: expected at least 0, got -1"),
+        ("max_dollars_per_month: .nan", "max_dollars_per_month: expected a finite number"),
+        ("max_slots: 1.5", "max_slots: expected a whole number"),
+        ("headroom: 4", "headroom: expected a mapping, got 4"),
+        ("headroom: {slot: 4}", "headroom.slot: unknown key 'slot', did you mean 'slots'?"),
+        ("group_priorities: {a: high}", "group_priorities.a: expected a whole number, got 'high'"),
+        ('schedule: [{cron: "0 8 * *", lasts: 1h, max_instances: 1}]', "cron: expected minute, hour, day"),
+        (
+            'schedule: [{cron: "0 25 * * *", lasts: 1h, max_instances: 1}]',
+            "cron: expected minute, hour, day",
+        ),
+        ('schedule: [{cron: "0 0 30 2 *", lasts: 1h, max_instances: 1}]', "schedule[0].cron: expected"),
+        (
+            'schedule: [{cron: "0 8 * * *", zone: Mars, lasts: 1h, max_instances: 1}]',
+            "zone: expected the name of a",
+        ),
+        (
+            'schedule: [{cron: "0 8 * * *", zone: ../x, lasts: 1h, max_instances: 1}]',
+            "zone: expected the name of a",
+        ),
+        ('schedule: [{cron: "0 8 * * *", lasts: 0s, max_instances: 1}]', "schedule[0].lasts: expected more than 0"),
+        ('schedule: [{cron: "0 8 * * *", lasts: 1h}]', "schedule[0]: expected min_instances, max_instances or both"),
+        ('schedule: [{cron: "0 8 * * *", lasts: 1h, min_instances: 9}]', "maximum of 5 below its minimum of 9"),
+    ],
+)
+def test_limits_that_make_no_sense_are_told(line: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_of(dedent(SHORT) + f"    {line}\n")
+    assert any(told in line for line in str(caught.value).splitlines())

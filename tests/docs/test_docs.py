@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from docs.pages import EXAMPLES, PAGES, ROOT, blocks, code_spans, literal, page, rows, section
 from slotsmith.cli.app import app
 from slotsmith.config import Config, ConfigError, LogSettings, PoolSettings, StoreSettings, public_view, read_config
+from slotsmith.config.models import WindowSettings
 from slotsmith.config.plugins import Plugins
 from slotsmith.core.backoff import RETRY_RULES
 from slotsmith.core.replay import parse_cases, replay
@@ -28,6 +29,7 @@ from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderSettings
 from slotsmith.providers.local import LocalSettings
+from slotsmith.providers.local.settings import LocalType
 from slotsmith.schedulers.base import SchedulerSettings
 from slotsmith.schedulers.dask import DaskSettings
 
@@ -113,6 +115,8 @@ TABLES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "### `store`": (StoreSettings, {}),
     "### `log`": (LogSettings, {}),
     "## `provider: {type: local}`": (LocalSettings, {"type": "local", "command": "x"}),
+    "## Several kinds of local instances": (LocalType, {"name": "x"}),
+    "## Limits by time of day": (WindowSettings, {"cron": "* * * * *", "lasts": "1h", "max_instances": 1}),
     "## `scheduler: {type: dask}`": (DaskSettings, {"type": "dask", "address": "tcp://x:1"}),
     "## A pool": (
         PoolSettings,
@@ -131,6 +135,8 @@ def test_every_key_is_told_with_its_default(heading: str) -> None:
     }
     view = public_view(model(**required))
     expected = {name: "required" if name in required else _written(view.get(name)) for name in model.model_fields}
+    if model is WindowSettings:
+        expected["max_instances"] = "none"  # one of the two limits is needed, whichever
     assert told == expected
 
 

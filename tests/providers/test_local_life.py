@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from providers.local_world import LONG, LocalWorld, in_state, launch, only
-from slotsmith.model.instance import InstanceState
+from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.resources import Resources
+from slotsmith.providers.base import LaunchRequest
 from slotsmith.providers.local.supervisor import _start_by_ps, start_of
 from waiting import until, wait_until
 
@@ -34,6 +35,33 @@ def test_it_starts_boots_and_runs(world: LocalWorld) -> None:
         assert (running.token, running.offering) == ("token", "local/on-demand")
         assert running.capacity == Resources(2, 1.5, 4.0)
         assert running.detail == f"pid {world.pids()[-1]}"
+        await provider.close()
+
+    asyncio.run(check())
+
+
+def test_each_type_is_started_as_what_it_is(world: LocalWorld) -> None:
+    async def check() -> None:
+        types = [
+            {"name": "small", "price_per_hour": 1},
+            {"name": "big", "slots": 4, "price_per_hour": 3, "command": "sh -c 'exit 7'"},
+        ]
+        provider = world.provider(instance_types=types)
+        await provider.setup()
+        small, big = provider.offerings()
+        await provider.launch(LaunchRequest("one", small, 1))
+        await provider.launch(LaunchRequest("two", big, 1))
+
+        async def both() -> dict[str, Instance]:
+            found = {instance.offering: instance for instance in await provider.list_instances()}
+            states = [each.state for each in found.values()]
+            return found if sorted(states) == [RUNNING, STOPPED] else {}
+
+        found = await until(both)
+        assert found[small.name].capacity == small.capacity
+        assert found[big.name].capacity == big.capacity
+        assert found[small.name].detail.startswith("pid ")
+        assert "status 7" in found[big.name].detail
         await provider.close()
 
     asyncio.run(check())

@@ -27,7 +27,7 @@ def test_the_plugin_owns_what_it_finds_without_a_cluster() -> None:
 
 def test_capacity_and_durations_are_read() -> None:
     settings = _settings(slots=2, cpus=2, mem_gib=4.5, extras={"licence": 3}, boot_time="1m30s", stop_grace="0s")
-    assert settings.capacity == Resources(2, 2.0, 4.5, (("licence", 3.0),))
+    assert settings.types[0].offering.capacity == Resources(2, 2.0, 4.5, (("licence", 3.0),))
     assert (settings.boot_time, settings.stop_grace) == (90.0, 0.0)
 
 
@@ -39,7 +39,7 @@ def test_values_are_filled_into_each_word() -> None:
         cpus=1.5,
         mem_gib=4_000_000,
     )
-    assert settings.words(instance_id="gpu-1", pool="my gpus", cluster="o'team") == [
+    assert settings.words(settings.types[0], instance_id="gpu-1", pool="my gpus", cluster="o'team") == [
         "agent",
         "--name=gpu-1",
         "my gpus of o'team",
@@ -56,7 +56,10 @@ def test_values_are_filled_into_each_word() -> None:
         ("", "the command is empty"),
         ("  ", "the command is empty"),
         ("'' x", "the command is empty"),
-        ("agent {name}", "unknown placeholder {name} in the command; known are {instance_id}, {slots}"),
+        (
+            "agent {name}",
+            "unknown placeholder {name} in the command; known are {instance_id}, {instance_type}, {slots}",
+        ),
         ("agent {}", "unknown placeholder {} in the command"),
         ("agent {slots:d}", "unknown placeholder {slots:d} in the command"),
         ("sh -c 'echo ${HOME}'", "unknown placeholder {HOME} in the command"),
@@ -159,3 +162,38 @@ def test_a_program_that_has_vanished_is_a_definite_refusal(world: LocalWorld, tm
         await provider.close()
 
     asyncio.run(check())
+
+
+def test_several_types_have_their_own_commands_and_prices() -> None:
+    settings = _settings(
+        "agent {instance_type} {slots}",
+        instance_types=[
+            {"name": "small", "price_per_hour": 1},
+            {"name": "big", "slots": 4, "price_per_hour": 3, "command": "large-agent {instance_type}"},
+        ],
+    )
+    small, big = settings.types
+    assert (small.offering.name, small.offering.price) == ("small/on-demand", 1.0)
+    assert big.offering.capacity.slots == 4
+    names = {"instance_id": "i", "pool": "p", "cluster": "c"}
+    assert settings.words(small, **names) == ["agent", "small", "1"]
+    assert settings.words(big, **names) == ["large-agent", "big"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            {"instance_types": [{"name": "a"}, {"name": "b", "price_per_hour": 1}]},
+            "a has no price_per_hour",
+        ),
+        ({"instance_types": [{"name": "a", "price_per_hour": 1}] * 2}, "a stands twice"),
+        ({"instance_types": [{"name": "a"}], "slots": 2}, "slots stands beside instance_types"),
+        ({"instance_types": [{"name": "a b"}]}, "match pattern"),
+        ({"instance_types": [{"name": "a", "command": "x {y}"}]}, "unknown placeholder {y}"),
+    ],
+)
+def test_types_that_cannot_be_compared_are_refused(more: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        _settings(**more)
+    assert message in caught.value.errors()[0]["msg"]

@@ -23,12 +23,12 @@ from slotsmith.simulation.loop import EPOCH, VirtualClock, run_virtually
 
 def test_settings_have_defaults_and_offerings_in_their_order() -> None:
     read = SimulatedSettings.model_validate(
-        {"type": "simulated", "instance_types": [{"name": "small"}, {**SPOT, "zone": "b"}]}
+        {"type": "simulated", "instance_types": [{"name": "small", "price_per_hour": 0.3}, {**SPOT, "zone": "b"}]}
     )
     assert (read.boot_time, read.join_time, read.poll_period, read.consistency_window) == (180, 10, 60, 0)
     assert (read.token_lifetime, read.min_billing, read.latency, read.seed) == (86400, 60, 0, 0)
     small, big = read.offerings
-    assert (small.name, small.capacity, small.price) == ("small/on-demand", Resources(1), None)
+    assert (small.name, small.capacity, small.price) == ("small/on-demand", Resources(1), 0.3)
     assert (big.name, big.capacity, big.price) == ("big/b/spot", Resources(4, 16, 64), 1.2)
 
 
@@ -41,6 +41,7 @@ def test_settings_have_defaults_and_offerings_in_their_order() -> None:
         ("instance_types", [{**BIG, "market": "black"}]),
         ("instance_types", [{**BIG, "price_per_hour": -1}]),
         ("instance_types", [BIG, SPOT, {**BIG, "slots": 1}]),
+        ("instance_types", [BIG, {"name": "unpriced"}]),
         ("boot_time", 180),
         ("poll_period", "0s"),
         ("token_lifetime", "0s"),

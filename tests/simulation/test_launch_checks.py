@@ -115,7 +115,7 @@ def leave_open_what_could_not_be_written(patch: pytest.MonkeyPatch) -> None:
 
 
 def tell_no_launch_error(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(pool, "launch_error", lambda *_, **__: None)
+    patch.setattr(pool, "launch_error_of_all", lambda *_, **__: None)
 
 
 def count_each_failure_as_the_first(patch: pytest.MonkeyPatch) -> None:

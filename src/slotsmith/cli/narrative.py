@@ -44,6 +44,8 @@ def _fleet(summary: Mapping[str, Any]) -> str:
     fleet = f"{plural(sum(counts.values()), 'instance')}{f' ({states})' if states else ''}{flight}"
     limits = f"at least {policy['min_instances']} and at most {policy['max_instances']}"
     kind = f" of {summary['offering']['name']}" if summary["offering"] else ""
+    several = len(summary.get("offerings", ()))
+    kind = f", of whichever of {several} offerings are cheapest" if several > 1 else kind
     return f"{fleet}; {limits}{kind}."
 
 

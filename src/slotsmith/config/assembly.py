@@ -126,6 +126,7 @@ class Assembly:
             clock=self.clock,
             random=self._random,
             new_id=self._new_id,
+            windows=pool.windows(),
         )
         provider_changed.bind(provisioner.provider_changed)
         scheduler_changed.bind(provisioner.scheduler_changed)

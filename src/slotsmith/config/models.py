@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from slotsmith.model.policy import Policy
+from slotsmith.model.policy import Policy, Window
 from slotsmith.providers.base import ProviderSettings
 from slotsmith.schedulers.base import SchedulerSettings
 from slotsmith.settings import Duration, PositiveDuration
@@ -19,6 +30,7 @@ _URL = re.compile(r"sqlite(\+pysqlite)?://.*")
 # More is not a fleet but a slip of the hand, and the cloud's bill comes before anybody notices.
 _MOST_INSTANCES = 1_000_000
 _DEFAULT = Policy()
+_CRON_FIELDS = 5
 
 
 def _check_name(value: str) -> str:
@@ -37,6 +49,31 @@ Name = Annotated[str, AfterValidator(_check_name)]
 """A name that becomes part of tags and paths."""
 
 Count = Annotated[int, Field(ge=0, le=_MOST_INSTANCES)]
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Priority = Annotated[int, Field(ge=-1000, le=1000)]
+
+
+def _check_cron(value: str) -> str:
+    from cronsim import CronSim, CronSimError
+
+    wanted = "expected minute, hour, day of month, month and day of week, such as 0 8 * * MON-FRI"
+    if len(value.split()) != _CRON_FIELDS:
+        raise ValueError(wanted)
+    try:
+        found = next(CronSim(value, datetime(2000, 1, 1, tzinfo=UTC)), None)
+    except CronSimError as error:
+        raise ValueError(f"{wanted} ({str(error).lower()})") from None
+    if found is None:
+        raise ValueError("expected a time that comes, this one never does")
+    return value
+
+
+def _check_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError("expected the name of a time zone such as Europe/Vienna or UTC") from None
+    return value
 
 
 class _Settings(BaseModel):
@@ -58,6 +95,32 @@ class LogSettings(_Settings):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class HeadroomSettings(_Settings):
+    """What is kept free for work that has not come yet."""
+
+    slots: Count = Field(description="how many slots are kept free")
+
+
+class WindowSettings(_Settings):
+    """Other limits for a time, from each moment that `cron` names in `zone`."""
+
+    cron: Annotated[str, AfterValidator(_check_cron)] = Field(description="when it begins, such as 0 8 * * MON-FRI")
+    zone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
+    lasts: PositiveDuration = Field(description="for how long, such as 10h")
+    min_instances: Count | None = None
+    max_instances: Count | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> WindowSettings:
+        if self.min_instances is None and self.max_instances is None:
+            raise ValueError("expected min_instances, max_instances or both")
+        return self
+
+    def window(self) -> Window:
+        """The same as the pool's loop takes it."""
+        return Window(self.cron, self.zone, self.lasts, self.min_instances, self.max_instances)
+
+
 class PoolSettings(_Settings):
     """One resource pool: its limits, the scheduler it serves and the provider it launches from."""
 
@@ -73,6 +136,13 @@ class PoolSettings(_Settings):
     launch_error_timeout: Duration = _DEFAULT.launch_error_timeout
     launch_error_retries: Count = _DEFAULT.launch_error_retries
     max_zero_slot_tasks_per_agent: Count = _DEFAULT.max_zero_slot_tasks_per_agent
+    max_slots: Count | None = None
+    max_dollars_per_hour: Dollars | None = None
+    max_dollars_per_month: Dollars | None = None
+    headroom: HeadroomSettings | None = None
+    group_priorities: dict[str, Priority] = {}
+    # Not strict, because a list becomes a tuple; its entries are strict by themselves.
+    schedule: tuple[WindowSettings, ...] = Field(default=(), strict=False)
 
     @field_validator("max_instances")
     @classmethod
@@ -82,9 +152,28 @@ class PoolSettings(_Settings):
             raise ValueError(f"expected at least min_instances ({minimum})")
         return value
 
+    @field_validator("schedule")
+    @classmethod
+    def _windows_fit(cls, value: tuple[WindowSettings, ...], info: ValidationInfo) -> tuple[WindowSettings, ...]:
+        for number, each in enumerate(value):
+            least = info.data.get("min_instances", 0) if each.min_instances is None else each.min_instances
+            most = info.data.get("max_instances", least) if each.max_instances is None else each.max_instances
+            if most < least:
+                raise ValueError(f"entry {number + 1} has a maximum of {most} below its minimum of {least}")
+        return value
+
     def policy(self) -> Policy:
-        """The limits and periods as the decisions take them."""
-        return Policy(**{field.name: getattr(self, field.name) for field in fields(Policy)})
+        """The limits and periods as the decisions take them, at times that no window of the schedule is for."""
+        plain = {field.name for field in fields(Policy)} & PoolSettings.model_fields.keys() - {"group_priorities"}
+        return Policy(
+            **{name: getattr(self, name) for name in plain},
+            headroom_slots=self.headroom.slots if self.headroom else 0,
+            group_priorities=tuple(sorted(self.group_priorities.items())),
+        )
+
+    def windows(self) -> tuple[Window, ...]:
+        """The schedule as the pool's loop takes it."""
+        return tuple(each.window() for each in self.schedule)
 
 
 class Config(_Settings):

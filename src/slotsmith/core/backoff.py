@@ -5,7 +5,7 @@ Both are values: the caller keeps them, hands in what happened and the time, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -94,6 +94,13 @@ def launch_error(failures: LaunchFailures, *, retries: int, timeout: float, now:
     if timeout <= 0 or failures.failures <= max(0, retries) or now > failures.next_attempt_at + timeout:
         return None
     return failures.message
+
+
+def launch_error_of_all(failures: Iterable[LaunchFailures], *, retries: int, timeout: float, now: float) -> str | None:
+    """The launch error of a pool with several offerings: in force when each of them has one; then the last of these."""
+    newest_last = sorted(failures, key=lambda each: (each.last_at, each.message))
+    errors = [launch_error(each, retries=retries, timeout=timeout, now=now) for each in newest_last]
+    return errors[-1] if errors and None not in errors else None
 
 
 def never_joined(previous: JoinFailures, instance_ids: list[str], now: float, jitter: float) -> JoinFailures:

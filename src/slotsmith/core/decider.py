@@ -9,7 +9,8 @@ from __future__ import annotations
 from slotsmith.core.conditions import Conditions, conditions
 from slotsmith.core.fleet import Floats, Mask
 from slotsmith.core.free_capacity import KEPT_IDLE_PERIODS, demand_beyond
-from slotsmith.core.launches import choose_launches
+from slotsmith.core.launches import choose_launches, spare_slots
+from slotsmith.core.several import outlook
 from slotsmith.core.terminations import choose_terminations
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision
@@ -19,9 +20,10 @@ from slotsmith.model.policy import Policy
 def decide(view: View, policy: Policy, now: float) -> Decision:
     """What to do at `now` (epoch seconds). The same view, policy and time always give the same decision."""
     found = conditions(view, policy, now)
-    wanted = demand_beyond(view, found, policy, now)
-    terminations = choose_terminations(view, found, wanted, policy)
-    launches, unmet, needed = choose_launches(view, found, terminations, wanted, policy, now)
+    ahead = outlook(view, found, policy, now) if view.others else None
+    wanted = ahead.wanted if ahead else demand_beyond(view, found, policy, now)
+    terminations = choose_terminations(view, found, wanted, policy, spare_slots(view, found, ahead or wanted, policy))
+    launches, unmet, needed = choose_launches(view, found, terminations, ahead or wanted, policy, now)
     return Decision(
         at=now,
         launches=launches,
@@ -36,12 +38,13 @@ def _next_deadline(view: View, found: Conditions, policy: Policy, now: float) ->
     """The earliest time at which a period or a back-off that runs now is over."""
     fleet = view.fleet
     first_wait = found.recently_launched & ~found.pending
+    pauses = (each.failures.next_attempt_at for each in view.on_offer)
     times = [
         *_earliest(fleet.idle_since, found.idle & ~found.long_idle, policy.max_idle_agent_period, now),
         *_earliest(fleet.idle_since, found.long_idle, KEPT_IDLE_PERIODS * policy.max_idle_agent_period, now),
         *_earliest(found.disconnected_since, found.disconnected, policy.max_agent_disconnect_period, now),
         *_earliest(fleet.launched_at, first_wait, policy.max_agent_starting_period, now),
-        *(time for time in (view.launch_failures.next_attempt_at, view.join_failures.retry_at) if time > now),
+        *(time for time in (*pauses, view.join_failures.retry_at) if time > now),
     ]
     return min(times, default=None)
 

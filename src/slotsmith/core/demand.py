@@ -8,8 +8,9 @@ a million of them cost no more than their few classes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from slotsmith.core import unmet
@@ -64,6 +65,8 @@ class Demand:
         return _serve(self.plan, max(0, new_instances))
 
 
+NO_PRIORITIES: Final[Mapping[str, int]] = MappingProxyType({})
+"""No group comes before another."""
 NO_DEMAND: Final = Demand(0)
 """Nothing is pending."""
 
@@ -76,20 +79,22 @@ def demand(
     *,
     max_instances: int,
     max_zero_slot_tasks: int,
+    priorities: Mapping[str, int] = NO_PRIORITIES,
 ) -> Demand:
     """What the tasks call for beyond `existing`, when instances of `offering` are launched.
 
     Neither the order of the tasks nor how they are divided into classes changes the numbers. A group's maximum limits
     the slots of its running and pending tasks together; a group that is not in `groups` has none. An agent takes
     `max_zero_slot_tasks` tasks without slots (0 = none; they then call for no instances). `max_instances` serves to
-    tell gangs that could never start from those that wait.
+    tell gangs that could never start from those that wait. `priorities` say, by group, whose tasks are served first
+    within a limit: the higher number, 0 for all others.
     """
     lots = lots_of(tasks)
     if not lots:
         return NO_DEMAND
     asked = [lot[0].resources for lot in lots]
     fitting = Fitting(asked, existing, offering, max_instances, max_zero_slot_tasks)
-    admission = _Admission(fitting, groups)
+    admission = _Admission(fitting, groups, priorities)
     for lot in fitting.in_order(lots):
         admission.admit(lot)
     return admission.demand()
@@ -113,13 +118,24 @@ class _Plan(NamedTuple):
     fitting: Fitting
     admitted: tuple[_Admitted, ...]
     unschedulable: tuple[Unmet, ...]
+    priorities: Mapping[str, int]
+
+    def in_stages(self) -> Iterator[_Admitted]:
+        """What was admitted, in the order in which it is served: highest priority first, then the largest."""
+        of_class = [[self.priorities.get(c.group or "", 0) for c in each.lot.classes] for each in self.admitted]
+        for stage in sorted({priority for each in of_class for priority in each}, reverse=True):
+            for (lot, counts), each in zip(self.admitted, of_class, strict=True):
+                now = tuple(count if priority == stage else 0 for count, priority in zip(counts, each, strict=True))
+                if any(now):
+                    yield _Admitted(lot, now)
 
 
 class _Admission:
     """One walk over the lots, largest first: what can be served at all, and how many new instances that takes."""
 
-    def __init__(self, fitting: Fitting, groups: Sequence[Group]) -> None:
+    def __init__(self, fitting: Fitting, groups: Sequence[Group], priorities: Mapping[str, int]) -> None:
         self._fitting = fitting
+        self._priorities = priorities
         self._packing = fitting.packing()
         self._limited = {group.id: group for group in groups if group.max_slots is not None}
         self._promised: Counter[str] = Counter()
@@ -145,7 +161,7 @@ class _Admission:
 
     def demand(self) -> Demand:
         """What the walk has found."""
-        plan = _Plan(self._fitting, tuple(self._admitted), tuple(self._unmet))
+        plan = _Plan(self._fitting, tuple(self._admitted), tuple(self._unmet), self._priorities)
         return _result(plan, self._packing, self._placed, ())
 
     def _promise(self, tasks: TaskClass) -> int:
@@ -175,7 +191,7 @@ def _serve(plan: _Plan, allowance: int) -> Demand:
     packing = plan.fitting.packing(allowance)
     served: list[Placed] = []
     beyond: list[TaskClass] = []
-    for lot, counts in plan.admitted:
+    for lot, counts in plan.in_stages() if plan.priorities else plan.admitted:
         places = _place(packing, lot, counts)
         served += filter(None, places)
         for tasks, count, place in zip(lot.classes, counts, places, strict=True):

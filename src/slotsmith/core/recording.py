@@ -14,7 +14,10 @@ from typing import Any, Final
 from slotsmith.core.fleet import changed_positions
 from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
+from slotsmith.model.decision import Promise
 from slotsmith.model.instance import Instance
+from slotsmith.model.launch_error import NO_LAUNCH_FAILURES
+from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.task import ANYWHERE, TaskClass
@@ -29,7 +32,7 @@ def view_change(before: View | None, after: View, policy: Policy) -> dict[str, A
     row: dict[str, Any] = {}
     instances, gone = _difference(before.fleet.instances, after.fleet.instances)
     agents, lost = _difference(before.info.agents, after.info.agents)
-    row |= {"instances": [_instance(i) for i in instances]} if instances else {}
+    row |= {"instances": [_instance(i, named=bool(after.others)) for i in instances]} if instances else {}
     row |= {"gone": gone} if gone else {}
     row |= {"agents": [_agent(a) for a in agents]} if agents else {}
     row |= {"lost": lost} if lost else {}
@@ -92,14 +95,26 @@ def _difference(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[list[A
 
 def _all(view: View) -> dict[str, Any]:
     return {
-        "instances": [_instance(instance) for instance in view.fleet.instances],
+        "instances": [_instance(instance, named=bool(view.others)) for instance in view.fleet.instances],
         "agents": [_agent(agent) for agent in view.info.agents],
         **{key: tell(view) for key, tell in (*_DEMAND.items(), *_CIRCUMSTANCES.items())},
     }
 
 
 def _config(view: View, policy: Policy) -> dict[str, Any]:
-    return {**asdict(policy), "capacity": _resources(view.offering.capacity)}
+    config = asdict(policy) | {"group_priorities": dict(policy.group_priorities)}
+    config = {key: value for key, value in config.items() if value is not None and value != {}}
+    offerings = [_offering(each.offering) for each in view.on_offer]
+    # What is launched from the only one has no name in a replay.
+    priced = view.others or view.offering.price is not None
+    return {**config, **({"offerings": offerings} if priced else {"capacity": _resources(view.offering.capacity)})}
+
+
+def _offering(offering: Offering) -> dict[str, Any]:
+    told = {"type": offering.instance_type, "zone": offering.zone, "market": offering.market, "price": offering.price}
+    return {key: value for key, value in told.items() if value not in (None, "")} | {
+        "capacity": _resources(offering.capacity)
+    }
 
 
 def _resources(resources: Resources) -> dict[str, Any]:
@@ -107,8 +122,10 @@ def _resources(resources: Resources) -> dict[str, Any]:
     return amounts | ({"extras": dict(resources.extras)} if resources.extras else {})
 
 
-def _instance(instance: Instance) -> dict[str, Any]:
-    more = {"token": instance.token} if instance.token else {}
+def _instance(instance: Instance, *, named: bool) -> dict[str, Any]:
+    """`named`: which offering it is of matters, where there are several."""
+    more: dict[str, Any] = {"token": instance.token} if instance.token else {}
+    more |= {"offering": instance.offering} if named and instance.offering else {}
     return {
         "id": instance.id,
         "launch": instance.launched_at,
@@ -140,7 +157,23 @@ def _task(kind: TaskClass) -> dict[str, Any]:
 
 
 def _in_flight(view: View) -> list[dict[str, Any]]:
-    return [{"token": i.token, "count": i.count, "at": i.asked_at} for i in view.in_flight]
+    # Which offering it is of matters where there are several.
+    named = {i.token: {"offering": i.offering} if view.others else {} for i in view.in_flight}
+    return [{"token": i.token, "count": i.count, "at": i.asked_at, **named[i.token]} for i in view.in_flight]
+
+
+def _others(view: View) -> dict[str, Any]:
+    failed = (each for each in view.others if each.failures != NO_LAUNCH_FAILURES)
+    return {each.offering.name: asdict(each.failures) for each in failed}
+
+
+def _promised(view: View) -> dict[str, Any]:
+    return {token: [_promise(each) for each in promises] for token, promises in sorted(view.promised.items())}
+
+
+def _promise(promise: Promise) -> dict[str, Any]:
+    members = [{"task": _task(held.tasks), "units": held.units, "of": held.of} for held in promise.members]
+    return {"count": promise.count, "members": members}
 
 
 _DEMAND: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
@@ -160,6 +193,9 @@ _CIRCUMSTANCES: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
         "launch_failures": lambda view: asdict(view.launch_failures),
         "join_failures": lambda view: asdict(view.join_failures),
         "blind": lambda view: view.blind,
+        "others": _others,
+        "promised": _promised,
+        "spent_this_month": lambda view: view.spent_this_month,
     }
 )
 """The other fields of a view, likewise."""

@@ -15,8 +15,9 @@ from slotsmith.core.decider import decide
 from slotsmith.core.fleet import EMPTY_FLEET, observe
 from slotsmith.core.replay_cases import Cases, ReplayCase, ReplayTick, load_cases, parse_cases
 from slotsmith.core.replay_node import ReplayError
-from slotsmith.core.view import View
+from slotsmith.core.view import OnOffer, View
 from slotsmith.model.decision import StateSets, Termination
+from slotsmith.model.launch_error import NO_LAUNCH_FAILURES
 from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
 
 __all__ = [
@@ -61,6 +62,9 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
             join_failures=tick.join_failures,
             # Before the scheduler has said anything, an agent's silence means nothing.
             blind=tick.blind or info is None,
+            others=tuple(OnOffer(each, tick.others.get(each.name, NO_LAUNCH_FAILURES)) for each in case.others),
+            promised=tick.promised,
+            spent_this_month=tick.spent_this_month,
         )
         decision = decide(view, case.policy, tick.at)
         sets = state_sets(view, case.policy, tick.at)

@@ -11,20 +11,25 @@
 
 All times and periods are seconds. A launch time of null is one before all others. Demand is either `desired_new` or
 `tasks` (with `groups`); a tick without `scaling_info` keeps the last, everything else is said anew in each tick.
-`in_flight` may also be a plain number. What else a pass of the default rules was decided from may be there too:
-`strays`, `kept`, `blind`, `launch_failures` and `join_failures`, as in `View`. Keys that say what was expected,
-or anything else that is not read here, are ignored, unless they look like a key that is.
+`in_flight` may also be a plain number. Instead of `slots_per_instance`, `offerings` may list what the pool can launch,
+each as `{"type": "a", "zone": "", "market": "on-demand", "price": 1.0, "capacity": {"slots": 4}}`. What else a pass of
+the default rules was decided from may be there too: `strays`, `kept`, `blind`, `launch_failures` (of the first
+offering), `others` (those of other offerings, by name), `join_failures`, `promised` and `spent_this_month`, as in
+`View`. Keys that say what was expected, or anything else that is not read here, are ignored, unless they look like a
+key that is.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from slotsmith.core.replay_node import LONGEST_VALUE, Node, ReplayError
 from slotsmith.model.agent import Agent
+from slotsmith.model.decision import Held, Promise
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch import InFlight
 from slotsmith.model.launch_error import (
@@ -40,6 +45,8 @@ from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.task import ANYWHERE, Constraints, Group, TaskClass
 from slotsmith.text import one_line, quoted, suggestion
+
+T = TypeVar("T")
 
 __all__ = ["Cases", "ReplayCase", "ReplayError", "ReplayTick", "load_cases", "parse_cases"]
 
@@ -58,16 +65,20 @@ class ReplayTick:
     launch_failures: LaunchFailures = NO_LAUNCH_FAILURES
     join_failures: JoinFailures = NO_JOIN_FAILURES
     blind: bool = False
+    others: Mapping[str, LaunchFailures] = field(default_factory=dict)
+    promised: Mapping[str, tuple[Promise, ...]] = field(default_factory=dict)
+    spent_this_month: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayCase:
-    """One pool over some time: `offering` is what it launches."""
+    """One pool over some time: `offering` is what it launches, `others` what else it may launch."""
 
     name: str
     policy: Policy
     offering: Offering
     ticks: tuple[ReplayTick, ...]
+    others: tuple[Offering, ...] = ()
 
 
 Cases = tuple[ReplayCase, ...]
@@ -91,7 +102,14 @@ _SHORT_KEYS: Final = {
     "max_starting": "max_agent_starting_period",
     "max_disconnect": "max_agent_disconnect_period",
 }
-_WHOLE_KEYS: Final = ("min_instances", "max_instances", "launch_error_retries", "max_zero_slot_tasks_per_agent")
+_WHOLE_KEYS: Final = (
+    "min_instances",
+    "max_instances",
+    "launch_error_retries",
+    "max_zero_slot_tasks_per_agent",
+    "max_slots",
+    "headroom_slots",
+)
 _POLICY_KEYS: Final = tuple(field.name for field in fields(Policy))
 
 
@@ -138,18 +156,18 @@ def _case(node: Node, number: int) -> ReplayCase:
     node = Node(node.value, f'case {number} ("{one_line(name, LONGEST_VALUE)}")', ", ")
     node.check_keys(("name", "config", "ticks"))
     config = node.optional("config", lambda found: found, Node({}, node.where))
-    policy, offering = _policy(config), _offering(config)
+    policy, (offering, *others) = _policy(config), _offerings(config)
     ticks: list[ReplayTick] = []
     for position, tick in enumerate(node.need("ticks").elements(), start=1):
         at = Node(tick.value, f"{node.where}, tick {position}", ", ")
         ticks.append(_tick(at, offering))
         if position > 1 and ticks[-1].at < ticks[-2].at:
             raise at.need("at").wrong(f"is {ticks[-1].at:g}, earlier than the {ticks[-2].at:g} of the tick before")
-    return ReplayCase(name, policy, offering, tuple(ticks))
+    return ReplayCase(name, policy, offering, tuple(ticks), tuple(others))
 
 
 def _policy(config: Node) -> Policy:
-    known = (*_SHORT_KEYS, *_POLICY_KEYS, "slots_per_instance", "capacity")
+    known = (*_SHORT_KEYS, *_POLICY_KEYS, "slots_per_instance", "capacity", "offerings")
     for key in config.mapping():
         if key not in known:
             raise config.wrong(f"unknown key {quoted(key)}{suggestion(key, known)}")
@@ -160,20 +178,45 @@ def _policy(config: Node) -> Policy:
             continue
         if name in values:
             raise config.wrong(f"has {name} under two names")
-        values[name] = node.whole() if name in _WHOLE_KEYS else node.number(low=0)
+        if name == "group_priorities":
+            values[name] = tuple((group, node.need(group).whole()) for group in sorted(node.mapping()))
+        else:
+            values[name] = node.whole() if name in _WHOLE_KEYS else node.number(low=0)
     policy = Policy(**values)
     if policy.min_instances > policy.max_instances:
         raise config.wrong(f"the minimum {policy.min_instances} is above the maximum {policy.max_instances}")
     return policy
 
 
-def _offering(config: Node) -> Offering:
-    slots, capacity = config.get("slots_per_instance"), config.get("capacity")
+def _offerings(config: Node) -> tuple[Offering, ...]:
+    slots, capacity, offerings = config.get("slots_per_instance"), config.get("capacity"), config.get("offerings")
     if slots is not None and capacity is not None:
         raise config.wrong("has both slots_per_instance and capacity, expected one of them")
+    if offerings is not None:
+        if slots is not None or capacity is not None:
+            raise config.wrong("has both offerings and what an instance is, expected one of them")
+        found = config.each("offerings", _offering)
+        if not found:
+            raise offerings.expected("at least one offering")
+        if len(found) > 1 and not all(each.price for each in found):
+            raise offerings.expected("a price of more than 0 for each of several offerings")
+        if len({each.name for each in found}) < len(found):
+            raise offerings.expected("each type, zone and market once")
+        return found
     if capacity is not None:
-        return Offering("instance", _resources(capacity))
-    return Offering("instance", Resources(slots=1 if slots is None else slots.whole()))
+        return (Offering("instance", _resources(capacity)),)
+    return (Offering("instance", Resources(slots=1 if slots is None else slots.whole())),)
+
+
+def _offering(node: Node) -> Offering:
+    node.check_keys(("type", "zone", "market", "price", "capacity"))
+    return Offering(
+        node.need("type").text(),
+        _resources(node.need("capacity")),
+        node.optional("zone", Node.text, ""),
+        node.optional("market", Node.text, "on-demand"),
+        node.optional("price", lambda found: found.number(low=0), None),
+    )
 
 
 def _tick(node: Node, offering: Offering) -> ReplayTick:
@@ -191,7 +234,27 @@ def _tick(node: Node, offering: Offering) -> ReplayTick:
         launch_failures=node.optional("launch_failures", _launch_failures, NO_LAUNCH_FAILURES),
         join_failures=node.optional("join_failures", _join_failures, NO_JOIN_FAILURES),
         blind=node.optional("blind", Node.flag, False),
+        others=_by_name(node, "others", _launch_failures),
+        promised=_by_name(node, "promised", _promises),
+        spent_this_month=node.optional("spent_this_month", _amount, 0.0),
     )
+
+
+def _by_name(node: Node, key: str, read: Callable[[Node], T]) -> dict[str, T]:
+    found = node.get(key)
+    return {} if found is None else {name: read(found.need(name)) for name in found.mapping()}
+
+
+def _promises(node: Node) -> tuple[Promise, ...]:
+    def promise(entry: Node) -> Promise:
+        entry.check_keys(("count", "members"))
+        return Promise(entry.need("count").whole(low=1), entry.each("members", held))
+
+    def held(entry: Node) -> Held:
+        entry.check_keys(("task", "units", "of"))
+        return Held(_task(entry.need("task")), entry.need("units").whole(low=1), entry.need("of").whole(low=1))
+
+    return tuple(promise(entry) for entry in node.elements())
 
 
 def _instance(node: Node) -> Instance:
@@ -297,9 +360,10 @@ def _in_flight(node: Node, offering: Offering, now: float) -> tuple[InFlight, ..
         return (InFlight("in flight", offering.name, count, now),) if count else ()
 
     def one(entry: Node) -> InFlight:
-        entry.check_keys(("token", "count", "at"))
+        entry.check_keys(("token", "count", "at", "offering"))
         asked_at = entry.optional("at", Node.number, now)
-        return InFlight(entry.need("token").text(), offering.name, entry.need("count").whole(), asked_at)
+        name = entry.optional("offering", Node.text, offering.name)
+        return InFlight(entry.need("token").text(), name, entry.need("count").whole(), asked_at)
 
     return tuple(one(entry) for entry in node.elements())
 

@@ -10,13 +10,19 @@ import numpy as np
 from slotsmith.core.conditions import Conditions, coming_count, in_order, newest_first
 from slotsmith.core.demand import Demand
 from slotsmith.core.fleet import Fleet
+from slotsmith.core.headroom import beyond_headroom, slots_of
 from slotsmith.core.view import View
 from slotsmith.model.decision import Reason, Termination
 from slotsmith.model.policy import Policy
 
 
-def choose_terminations(view: View, found: Conditions, wanted: Demand, policy: Policy) -> tuple[Termination, ...]:
-    """Rules in order; what an earlier rule has chosen keeps its reason and no longer counts for a later one."""
+def choose_terminations(
+    view: View, found: Conditions, wanted: Demand, policy: Policy, spare_slots: float = math.inf
+) -> tuple[Termination, ...]:
+    """Rules in order; what an earlier rule has chosen keeps its reason and no longer counts for a later one.
+
+    `spare_slots` are free beyond the headroom: for want of use, no more than that goes.
+    """
     fleet = view.fleet
     chosen: dict[str, Reason] = {}
 
@@ -37,15 +43,19 @@ def choose_terminations(view: View, found: Conditions, wanted: Demand, policy: P
     working = int(np.count_nonzero(found.working))
     if found.long_idle.any() and working > policy.min_instances:
         held = wanted.used | view.kept
-        unneeded = (i for i in in_order(fleet, found.long_idle, fleet.idle_since) if i not in held)
+        unneeded: Iterable[str] = (i for i in in_order(fleet, found.long_idle, fleet.idle_since) if i not in held)
+        unneeded = beyond_headroom(view, unneeded, spare_slots)
         choose(unneeded, Reason.LONG_IDLE, working - policy.min_instances)
+        gone = (instance_id for instance_id, reason in chosen.items() if reason is Reason.LONG_IDLE)
+        spare_slots -= slots_of(view, gone) if math.isfinite(spare_slots) else 0
 
     over = int(np.count_nonzero(found.counted)) - policy.max_instances
     over -= sum(reason is not Reason.STOPPED for reason in chosen.values())
     if over > 0:
         choose((i for i in _over_maximum_order(fleet, found) if i not in view.kept), Reason.OVER_MAXIMUM, over)
 
-    surplus = _surplus_requests(view, found, wanted, policy, chosen)
+    surplus: Iterable[str] = _surplus_requests(view, found, wanted, policy, chosen)
+    surplus = beyond_headroom(view, surplus, spare_slots)
     choose(surplus, Reason.NOT_NEEDED)
     return tuple(Termination(instance_id, reason) for instance_id, reason in chosen.items())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from slotsmith.model.offering import Offering
 from slotsmith.model.task import TaskClass
@@ -34,13 +35,36 @@ class Termination:
     reason: Reason
 
 
+class Held(NamedTuple):
+    """`units` of tasks of a kind, of which one task takes `of`: its members, or where it spans, whole instances.
+
+    Nothing is said of the tasks' number, group and example.
+    """
+
+    tasks: TaskClass
+    units: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What each of `count` instances is launched for."""
+
+    count: int
+    members: tuple[Held, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """`count` instances of one offering; `reason` says for what, in a sentence a person can read."""
+    """`count` instances of one offering; `reason` says for what, in a sentence a person can read.
+
+    `promises` say which tasks they were planned for, where instances of several offerings were to choose from.
+    """
 
     offering: Offering
     count: int
     reason: str
+    promises: tuple[Promise, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

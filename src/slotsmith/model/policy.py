@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The limits and periods of one pool; all periods in seconds."""
+    """The limits and periods of one pool; all periods in seconds.
+
+    `max_slots` and the dollars limit launches only, and count all that is listed or in flight; None = no limit.
+    `headroom_slots` are kept free beyond what pending tasks take. `group_priorities` say which groups' tasks are served
+    first when a limit binds: the higher number, 0 for a group that is not named.
+    """
 
     min_instances: int = 0
     max_instances: int = 5
@@ -17,3 +22,19 @@ class Policy:
     launch_error_timeout: float = 600.0
     launch_error_retries: int = 3
     max_zero_slot_tasks_per_agent: int = 100
+    max_slots: int | None = None
+    max_dollars_per_hour: float | None = None
+    max_dollars_per_month: float | None = None
+    headroom_slots: int = 0
+    group_priorities: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Other limits for `lasts` seconds from each moment that `cron` names in a time zone; None = as at other times."""
+
+    cron: str
+    zone: str
+    lasts: float
+    min_instances: int | None = None
+    max_instances: int | None = None

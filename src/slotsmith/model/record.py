@@ -60,14 +60,23 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class StatisticsSpan:
-    """One stretch of paid time of an instance: from `start` to `end` (None = still going), epoch seconds."""
+    """One stretch of paid time of an instance: from `start` to `end` (None = still going), epoch seconds.
+
+    `price` is in dollars per hour, None when it was not known.
+    """
 
     pool: str
     instance_id: str
     slots: int
     start: float
     end: float | None = None
+    price: float | None = None
 
     def seconds(self, now: float) -> float:
         """Paid seconds up to `now`."""
         return max(0.0, (now if self.end is None else self.end) - self.start)
+
+    def dollars(self, since: float, now: float, *, unpriced: float = 0.0) -> float:
+        """What it has cost from `since` on; `unpriced` is taken where its own price is not known."""
+        price = unpriced if self.price is None else self.price
+        return price * max(0.0, (now if self.end is None else self.end) - max(self.start, since)) / 3600.0

@@ -6,6 +6,7 @@ which is written at the next chance.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -15,9 +16,9 @@ import structlog
 
 from slotsmith.clock import Random
 from slotsmith.core.fleet import Fleet, changed_rows, observe, restore
-from slotsmith.core.view import View
+from slotsmith.core.view import OnOffer, View
 from slotsmith.model.agent import Agent
-from slotsmith.model.decision import Decision, Reason
+from slotsmith.model.decision import Decision, Promise, Reason
 from slotsmith.model.instance import LEGAL_TRANSITIONS, Instance, InstanceState
 from slotsmith.model.launch import InFlight, IntentState, LaunchIntent
 from slotsmith.model.launch_error import NO_LAUNCH_FAILURES, JoinFailures, LaunchFailures
@@ -48,6 +49,8 @@ class Books:
         kept: PoolBooks,
         spans: Iterable[StatisticsSpan],
         *,
+        prices: Mapping[str, float],
+        month: float,
         consistency_window: float,
         max_idle_agent_period: float,
         random: Random,
@@ -69,13 +72,14 @@ class Books:
         self._on_change = on_change
         self._log = log
         self._heartbeat = kept.heartbeat or 0.0
-        self._paid = PaidTime(pool, self.pending.span)
-        self._paid.resume(spans, self.fleet.rows)
+        self._paid = PaidTime(pool, self.pending.span, prices)
+        self._paid.resume(spans, self.fleet.rows, month)
         self._refused: dict[str, float] = {}
         self._absences = Absences(consistency_window, self._heartbeat)
         self._joining = Joining(kept.join_failures, random=random, log=log)
         self._seen: dict[str, set[str]] = {}
         self._void_after: dict[str, float] = {}
+        self._promised: dict[str, tuple[float, tuple[Promise, ...]]] = {}
         self._first_listing = True
         for record in kept.instances:
             self._note_seen(record.instance)
@@ -221,6 +225,11 @@ class Books:
         """Intents that are on record already."""
         self.intents.update((intent.token, intent) for intent in intents)
 
+    def promise(self, token: str, promises: tuple[Promise, ...], until: float) -> None:
+        """Which tasks a launch is for; forgotten after a time, and by a restart, for then all of it can be seen."""
+        if promises:
+            self._promised[token] = (until, promises)
+
     def put_intent(self, intent: LaunchIntent) -> None:
         """An intent has moved on."""
         if intent.state in (IntentState.CLOSED, IntentState.REFUSED):
@@ -325,9 +334,19 @@ class Books:
 
     # For the decision
 
-    def view(self, offering: Offering, info: ScalingInfo | None, *, blind: bool, now: float) -> View:
-        """All that the next decision is made from."""
+    def view(
+        self,
+        offerings: Sequence[Offering],
+        info: ScalingInfo | None,
+        *,
+        blind: bool,
+        now: float,
+        month: float | None = None,
+    ) -> View:
+        """All that the next decision is made from; `month`: since when what is spent is to be told."""
         self._refused = {i: until for i, until in self._refused.items() if until > now}
+        self._promised = {token: kept for token, kept in self._promised.items() if kept[0] > now}
+        offering, *others = offerings
         return View(
             fleet=self.fleet,
             info=info or NO_SCALING_INFO,
@@ -339,6 +358,10 @@ class Books:
             launch_failures=self.failures_of(offering),
             join_failures=self._joining.failures,
             blind=blind,
+            others=tuple(OnOffer(each, self.failures_of(each)) for each in others),
+            promised={token: promises for token, (_, promises) in self._promised.items()},
+            # Rounded up to a cent, so that it is not another view with every second.
+            spent_this_month=0.0 if month is None else math.ceil(self._paid.spent(month, now) * 100) / 100,
         )
 
     def _save(self, instance_ids: Iterable[str]) -> None:

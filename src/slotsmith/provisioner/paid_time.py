@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+import math
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from slotsmith.model.instance import Instance, InstanceState
@@ -14,17 +16,30 @@ PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
 
 
 class PaidTime:
-    """One span for each stretch in which an instance is paid for. Times are epoch seconds."""
+    """One span for each stretch in which an instance is paid for. Times are epoch seconds.
 
-    def __init__(self, pool: str, write: Callable[[StatisticsSpan], None]) -> None:
+    `prices` are in dollars per hour, by the offering's name.
+    """
+
+    def __init__(self, pool: str, write: Callable[[StatisticsSpan], None], prices: Mapping[str, float]) -> None:
         self._pool = pool
         self._write = write
+        self._prices = prices
+        # What is not on offer any more cost no less than anybody can tell.
+        self._unpriced = max(prices.values(), default=0.0)
+        self._month = 0.0
+        self._ended_dollars = 0.0
         self._open: dict[str, StatisticsSpan] = {}
         self._ended: dict[str, float] = {}
 
-    def resume(self, spans: Iterable[StatisticsSpan], present: Container[str]) -> None:
-        """Take over the spans that an earlier run left open, and when those of present instances have ended."""
+    def resume(self, spans: Iterable[StatisticsSpan], present: Container[str], month: float) -> None:
+        """Take over the spans that an earlier run left open, and when those of present instances have ended.
+
+        `month`: when the present one began.
+        """
+        self._month = month
         for span in spans:
+            self._spend(span)
             if span.end is None:
                 self._open[span.instance_id] = span
             elif span.instance_id in present:
@@ -43,7 +58,8 @@ class PaidTime:
             if instance.id in self._ended:
                 # A second life begins when the cloud says so, as far as that can be.
                 start = min(now, max(instance.launched_at, self._ended[instance.id]))
-            self._open[instance.id] = StatisticsSpan(self._pool, instance.id, slots, start)
+            price = self._prices.get(instance.offering)
+            self._open[instance.id] = StatisticsSpan(self._pool, instance.id, slots, start, price=price)
             self._write(self._open[instance.id])
 
     def end(self, instance_id: str, at: float) -> None:
@@ -51,7 +67,20 @@ class PaidTime:
         span = self._open.pop(instance_id, None)
         if span is not None:
             self._ended[instance_id] = max(at, span.start)
-            self._write(StatisticsSpan(span.pool, instance_id, span.slots, span.start, self._ended[instance_id]))
+            ended = replace(span, end=self._ended[instance_id])
+            self._spend(ended)
+            self._write(ended)
+
+    def spent(self, month: float, now: float) -> float:
+        """Dollars since the month began, at `month`. What ended before that is only counted for the months since."""
+        if month > self._month:
+            self._month, self._ended_dollars = month, 0.0
+        running = (span.dollars(month, now, unpriced=self._unpriced) for span in self._open.values())
+        return self._ended_dollars + math.fsum(running)
+
+    def _spend(self, span: StatisticsSpan) -> None:
+        if span.end is not None:
+            self._ended_dollars += span.dollars(self._month, span.end, unpriced=self._unpriced)
 
     def forget(self, instance_id: str) -> None:
         """The instance is gone and does not come back."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from slotsmith.clock import Clock, IdSource, Random
-from slotsmith.core.backoff import launch_error
+from slotsmith.core.backoff import launch_error_of_all
 from slotsmith.core.rules import Rules
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Reason, Termination, Unmet
@@ -28,6 +28,7 @@ from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.launching import Launcher
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.recorder import Recorder
+from slotsmith.provisioner.schedule import Schedule, month_of
 from slotsmith.provisioner.summary import summarize
 from slotsmith.provisioner.telemetry import Telemetry
 from slotsmith.provisioner.terminating import Terminator
@@ -36,6 +37,9 @@ from slotsmith.store.base import StoreError
 
 STOP_GRACE: Final = 10.0
 """Seconds for which a stop waits for calls under way; what is cut off then is carried on at the next start."""
+PROMISE_HOLDS: Final = 600.0
+"""Seconds after the starting period for which a launch is remembered to be for certain tasks, at most: until then its
+agents have joined, and the scheduler has decided what lies where."""
 _DOWN_LOOK: Final = 0.2
 
 
@@ -45,8 +49,8 @@ class Pool:
     def __init__(
         self,
         name: str,
-        policy: Policy,
-        offering: Offering,
+        schedule: Schedule,
+        offerings: Sequence[Offering],
         books: Books,
         surroundings: Surroundings,
         recorder: Recorder,
@@ -60,14 +64,14 @@ class Pool:
         telemetry: Telemetry,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self.offering = offering
+        self.offerings = tuple(offerings)
         self.books = books
         self.recorder = recorder
         self.last: Decision | None = None
         self.drain_due = asyncio.Event()
         self.termination_due = asyncio.Event()
         self._name = name
-        self._policy = policy
+        self._schedule = schedule
         self._surroundings = surroundings
         self._rules = rules
         self._clock = clock
@@ -89,7 +93,7 @@ class Pool:
             books,
             provider,
             scheduler,
-            max_instances=policy.max_instances,
+            max_instances=lambda: self._policy.max_instances,
             clock=clock,
             random=random,
             save=recorder.save,
@@ -109,9 +113,10 @@ class Pool:
         """
         now = self._clock.now()
         view = self.observe(now)
-        decision = self._rules.decide(view, self._policy, now)
+        policy = self._schedule.at(now)
+        decision = self._rules.decide(view, policy, now)
         intents = self._intents(decision)
-        await self._record(view, decision, intents)
+        await self._record(view, policy, decision, intents)
         self._act(intents)
         return decision
 
@@ -125,7 +130,17 @@ class Pool:
         if self.books.listing_is_due(now):
             # The next look at the provider may be a poll period away.
             self._surroundings.listings.refresh()
-        return self.books.view(self.offering, info, blind=self._surroundings.blind, now=now)
+        return self._view(now)
+
+    def _view(self, now: float) -> View:
+        month = None if self._policy.max_dollars_per_month is None else month_of(now)
+        surroundings = self._surroundings
+        return self.books.view(self.offerings, surroundings.info, blind=surroundings.blind, now=now, month=month)
+
+    @property
+    def _policy(self) -> Policy:
+        """The one in force now."""
+        return self._schedule.at(self._clock.now())
 
     def _intents(self, decision: Decision) -> list[LaunchIntent]:
         return [
@@ -133,10 +148,13 @@ class Pool:
             for launch in decision.launches
         ]
 
-    async def _record(self, view: View, decision: Decision, intents: list[LaunchIntent]) -> None:
+    async def _record(self, view: View, policy: Policy, decision: Decision, intents: list[LaunchIntent]) -> None:
         """Write what has been seen and decided; without that on record, nothing is done."""
-        self._tell(decision, await self.recorder.decided(view, decision, intents))
+        self._tell(decision, await self.recorder.decided(view, policy, decision, intents))
         self.books.add_intents(intents)
+        hold = decision.at + policy.max_agent_starting_period + PROMISE_HOLDS
+        for intent, launch in zip(intents, decision.launches, strict=True):
+            self.books.promise(intent.token, launch.promises, hold)
         self.books.begin_terminations(decision)
         self.last = decision
         self._telemetry.report(view.fleet, view.offering, decision.at)
@@ -179,7 +197,7 @@ class Pool:
         """Write what `status` and `explain` show."""
         now = self._clock.now()
         surroundings = self._surroundings
-        view = self.books.view(self.offering, surroundings.info, blind=surroundings.blind, now=now)
+        view = self._view(now)
         summary = summarize(
             view,
             self._policy,
@@ -221,18 +239,24 @@ class Pool:
 
     def next_deadline(self, now: float) -> float | None:
         """When the next pass is due if nothing happens before; None = never."""
-        due = [self.books.next_deadline(now), self.last.next_deadline if self.last else None]
+        decided = self.last.next_deadline if self.last else None
+        due = [self.books.next_deadline(now), decided, self._schedule.next_change(now)]
         return min((each for each in due if each is not None), default=None)
 
     @property
     def launch_error(self) -> str | None:
-        """The launch error in force."""
-        return launch_error(
-            self.books.failures_of(self.offering),
+        """The launch error in force: of several offerings, when all of them have one, the last one."""
+        return launch_error_of_all(
+            [self.books.failures_of(offering) for offering in self.offerings],
             retries=self._policy.launch_error_retries,
             timeout=self._policy.launch_error_timeout,
             now=self._clock.now(),
         )
+
+    @property
+    def offering(self) -> Offering:
+        """The first, which is what the pool is told of where one number must do."""
+        return self.offerings[0]
 
     @property
     def instances(self) -> Sequence[Instance]:

@@ -18,14 +18,17 @@ from slotsmith.core.rules import SLOTSMITH, Rules
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision
 from slotsmith.model.instance import Instance, InstanceState
-from slotsmith.model.policy import Policy
+from slotsmith.model.launch_error import ErrorKind
+from slotsmith.model.offering import Offering
+from slotsmith.model.policy import Policy, Window
 from slotsmith.model.scaling_info import ScalingInfo
-from slotsmith.providers.base import Provider
+from slotsmith.providers.base import Provider, ProviderError
 from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.paid_time import PAID
 from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
+from slotsmith.provisioner.schedule import Schedule, month_of
 from slotsmith.provisioner.telemetry import Telemetry, TelemetrySink, log_sink
 from slotsmith.provisioner.unready import Unready
 from slotsmith.schedulers.base import Scheduler
@@ -62,9 +65,10 @@ class Provisioner:
         telemetry: TelemetrySink = log_sink,
         rules: Rules = SLOTSMITH,
         bookkeeping: Bookkeeping = FULL_BOOKKEEPING,
+        windows: Sequence[Window] = (),
     ) -> None:
         self.pool = pool
-        self.policy = policy
+        self._schedule = Schedule(policy, windows)
         self._provider = provider
         self._scheduler = scheduler
         self._store = store
@@ -113,19 +117,25 @@ class Provisioner:
     # What it tells others
 
     @property
+    def policy(self) -> Policy:
+        """The limits and periods that are in force now."""
+        return self._schedule.at(self._clock.now())
+
+    @property
     def slots_per_instance(self) -> int:
-        """The slots of the instances that this pool launches; 0 before `setup`."""
+        """The slots of an instance of the first offering; 0 before `setup`."""
         return self._ready.offering.capacity.slots if self._ready else 0
 
     @property
     def current_slot_count(self) -> int:
         """The slots of all instances that are starting or running now."""
         at_work = [i for i in self.instances if i.state in (InstanceState.STARTING, InstanceState.RUNNING)]
-        return sum(i.capacity.slots if i.capacity else self.slots_per_instance for i in at_work)
+        slots = {each.name: each.capacity.slots for each in self._ready.offerings} if self._ready else {}
+        return sum(i.capacity.slots if i.capacity else slots.get(i.offering, self.slots_per_instance) for i in at_work)
 
     @property
     def instance_type(self) -> str:
-        """The name of the instance type that this pool launches; empty before `setup`."""
+        """The name of the first instance type that this pool can launch; empty before `setup`."""
         return self._ready.offering.instance_type if self._ready else ""
 
     @property
@@ -164,16 +174,20 @@ class Provisioner:
         """
         async with asyncio.timeout(SETUP_DEADLINE):
             await self._provider.setup()
+        offerings = _checked(self._provider.offerings())
         now = self._clock.now()
         kept = await self._run_store(lambda: self._store.load(self.pool))
         # Those that are (or may be) down may be started again, and are not paid for twice.
         down = [record.first_seen for record in kept.instances if record.instance.state not in PAID]
-        since = min(down, default=now)
+        month = month_of(now)
+        since = min([now, *down, *([month] if self.policy.max_dollars_per_month is not None else [])])
         spans = await self._run_store(lambda: self._store.spans(self.pool, since, math.inf))
         books = Books(
             self.pool,
             kept,
             spans,
+            prices={each.name: each.price for each in offerings if each.price is not None},
+            month=month,
             consistency_window=self._provider.consistency_window,
             max_idle_agent_period=self.policy.max_idle_agent_period,
             random=self._random,
@@ -184,13 +198,12 @@ class Provisioner:
         books.heard_before(self._there_until)
         self._ready = Pool(
             self.pool,
-            self.policy,
-            self._provider.offerings()[0],
+            self._schedule,
+            offerings,
             books,
             self._surroundings,
             Recorder(
                 self.pool,
-                self.policy,
                 books,
                 self._store,
                 self._run_store,
@@ -388,3 +401,17 @@ class Provisioner:
         if self._ready is None:
             raise RuntimeError("the provisioner is used before setup()")
         return self._ready
+
+
+def _checked(offerings: Sequence[Offering]) -> Sequence[Offering]:
+    """Raises ProviderError (INVALID): nothing to launch, or several offerings that cannot be compared."""
+    if not offerings:
+        raise ProviderError(ErrorKind.INVALID, "the provider offers nothing to launch")
+    names = [offering.name for offering in offerings]
+    unpriced = [each.name for each in offerings if not each.price]
+    if len(offerings) > 1 and unpriced:
+        what = f"{unpriced[0]} has no price of more than 0, and is one of {len(names)} offerings to choose from"
+        raise ProviderError(ErrorKind.INVALID, what)
+    if len(set(names)) < len(names):
+        raise ProviderError(ErrorKind.INVALID, f"{max(names, key=names.count)} is offered twice")
+    return offerings

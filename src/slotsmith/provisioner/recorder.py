@@ -52,7 +52,6 @@ class Recorder:
     def __init__(
         self,
         pool: str,
-        policy: Policy,
         books: Books,
         store: Store,
         run_store: StoreRunner,
@@ -62,7 +61,6 @@ class Recorder:
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._pool = pool
-        self._policy = policy
         self._books = books
         self._store = store
         self._run_store = run_store
@@ -72,10 +70,13 @@ class Recorder:
         self._error: str | None = None
         self._told: Set[_UnmetKind] = frozenset()
         self._recorded: View | None = None
+        self._recorded_policy: Policy | None = None
         self._complete_at = -math.inf
         self._written_at = -math.inf
 
-    async def decided(self, view: View, decision: Decision, intents: Sequence[LaunchIntent]) -> Sequence[Unmet]:
+    async def decided(
+        self, view: View, policy: Policy, decision: Decision, intents: Sequence[LaunchIntent]
+    ) -> Sequence[Unmet]:
         """Write a decision with its intents and all that is pending; what it leaves unmet and the last one did not.
 
         Raises:
@@ -84,18 +85,19 @@ class Recorder:
         unmet = {_kind(each): each for each in decision.unmet}
         new = bool(decision.launches or decision.terminations or unmet.keys() != self._told)
         if self._bookkeeping.record_views:
-            await self._write_with_view(view, decision, intents, new=new)
+            await self._write_with_view(view, policy, decision, intents, new=new)
         elif new or decision.at >= self._written_at + self._bookkeeping.write_period:
             await self._write(decision=decision if new else None, intents=tuple(intents))
         fresh = [each for kind, each in unmet.items() if kind not in self._told]
-        self._told, self._recorded = unmet.keys(), view
+        self._told, self._recorded, self._recorded_policy = unmet.keys(), view, policy
         return fresh
 
     async def _write_with_view(
-        self, view: View, decision: Decision, intents: Sequence[LaunchIntent], *, new: bool
+        self, view: View, policy: Policy, decision: Decision, intents: Sequence[LaunchIntent], *, new: bool
     ) -> None:
-        complete = decision.at >= self._complete_at + COMPLETE_PERIOD
-        change = view_change(None if complete else self._recorded, view, self._policy)
+        # A policy stands in complete records only.
+        complete = decision.at >= self._complete_at + COMPLETE_PERIOD or policy != self._recorded_policy
+        change = view_change(None if complete else self._recorded, view, policy)
         if new or change or self._books.pending:
             # A view that has not changed is on record all the same when something is decided on it.
             told = change if change or new else None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
 
-from slotsmith.core.backoff import launch_error as launch_error_of
+from slotsmith.core.backoff import launch_error_of_all
 from slotsmith.core.conditions import Conditions, conditions
 from slotsmith.core.fleet import BUSY_AGENT, IDLE_AGENT
-from slotsmith.core.view import View
+from slotsmith.core.view import OnOffer, View
 from slotsmith.model.decision import Decision
 from slotsmith.model.launch_error import NO_LAUNCH_FAILURES, JoinFailures, LaunchFailures
 from slotsmith.model.policy import Policy
@@ -22,6 +22,8 @@ from slotsmith.store.base import PoolBooks
 
 MOST_INSTANCES: Final = 1000
 """A summary names at most this many instances; the counts are always of all."""
+_KEPT: Final = ("instances", "instances_omitted", "counts", "strays", "offering", "offerings")
+_FAILURE: Final = ("error", "next_attempt_at")
 
 
 def summarize(
@@ -38,11 +40,12 @@ def summarize(
     fleet = view.fleet
     found = conditions(view, policy, now)
     shown = range(min(len(fleet), MOST_INSTANCES))
-    offering = view.offering
+    offerings = [_offering(each, now) for each in view.on_offer]
     return {
         "at": now,
         "policy": asdict(policy),
-        "offering": {"name": offering.name, "price": offering.price, **dict(offering.capacity.items())},
+        "offering": {key: value for key, value in offerings[0].items() if key not in _FAILURE},
+        "offerings": offerings,
         "instances": [_instance(view, found, row, terminations) for row in shown],
         "instances_omitted": len(fleet) - len(shown),
         "counts": dict(Counter(instance.state.value for instance in fleet.instances)),
@@ -55,7 +58,7 @@ def summarize(
             for unmet in decision.unmet
         ],
         "launch_error": launch_error,
-        "next_attempt_at": _next_attempt(view.launch_failures, view.join_failures, now),
+        "next_attempt_at": _next_attempt([each.failures for each in view.on_offer], view.join_failures, now),
         "join_failures": view.join_failures.failures,
         "scheduler": _observer(views),
         "provider": _observer(listings),
@@ -71,11 +74,13 @@ def summarize_unready(
     last = last or {}
     refused = books.launch_failures
     newest = max(refused.values(), key=lambda each: each.last_at, default=NO_LAUNCH_FAILURES)
-    failures = refused.get(last["offering"]["name"], NO_LAUNCH_FAILURES) if last.get("offering") else newest
-    kept = {key: last[key] for key in ("instances", "instances_omitted", "counts", "strays", "offering") if key in last}
+    offerings = last.get("offerings") or ([last["offering"]] if last.get("offering") else [])
+    failures = [refused.get(each["name"], NO_LAUNCH_FAILURES) for each in offerings] or [newest]
+    kept = {key: last[key] for key in _KEPT if key in last}
     never = {"ok": False, "error": None, "at": None}
     return {
         "offering": None,
+        "offerings": [],
         "instances": [],
         "instances_omitted": 0,
         "counts": {},
@@ -84,7 +89,7 @@ def summarize_unready(
         "pending_slots": 0,
         "desired_new": 0,
         "unmet": [],
-        "launch_error": launch_error_of(
+        "launch_error": launch_error_of_all(
             failures, retries=policy.launch_error_retries, timeout=policy.launch_error_timeout, now=now
         ),
         "next_attempt_at": _next_attempt(failures, books.join_failures, now),
@@ -106,6 +111,7 @@ def _instance(view: View, found: Conditions, row: int, terminations: dict[str, T
     return {
         "id": instance.id,
         "state": instance.state.value,
+        "offering": instance.offering,
         "detail": instance.detail,
         "launched_at": float(fleet.launched_at[row]),
         "agent": _agent(view, found, row),
@@ -145,8 +151,21 @@ def _observer(observer: Observer[Any]) -> dict[str, Any]:
     }
 
 
-def _next_attempt(refused: LaunchFailures, unjoined: JoinFailures, now: float) -> float | None:
-    times = (refused.next_attempt_at, unjoined.retry_at)
+def _offering(each: OnOffer, now: float) -> dict[str, Any]:
+    """What may be launched, and why it may not be for now."""
+    offering, waits = each.offering, each.failures.next_attempt_at > now
+    return {
+        "name": offering.name,
+        "price": offering.price,
+        **dict(offering.capacity.items()),
+        "error": each.failures.message if waits else None,
+        "next_attempt_at": each.failures.next_attempt_at if waits else None,
+    }
+
+
+def _next_attempt(refused: Sequence[LaunchFailures], unjoined: JoinFailures, now: float) -> float | None:
+    """When launches go on that something keeps back: the first offering that is free again, and the brake."""
+    times = (min((each.next_attempt_at for each in refused), default=0.0), unjoined.retry_at)
     return max((time for time in times if time > now), default=None)
 
 
@@ -173,7 +192,10 @@ def _next(view: View, policy: Policy, found: Conditions, now: float) -> list[dic
         for mask, since, period, text in waiting
         for row in np.flatnonzero(mask)[:20]
     ]
-    attempt = _next_attempt(view.launch_failures, view.join_failures, now)
+    attempt = _next_attempt([each.failures for each in view.on_offer], view.join_failures, now)
     if attempt is not None:
         events.append({"at": attempt, "what": "try to launch again"})
+    if view.others:
+        retries = ((each.offering.name, each.failures.next_attempt_at) for each in view.on_offer)
+        events += [{"at": at, "what": f"{name} may be tried again"} for name, at in retries if at > now]
     return sorted(events, key=lambda event: (event["at"], event["what"]))[:20]

@@ -53,7 +53,7 @@ class Terminator:
         provider: Provider,
         scheduler: Scheduler,
         *,
-        max_instances: int,
+        max_instances: Callable[[], int],
         clock: Clock,
         random: Random,
         save: Callable[[], Awaitable[None]],
@@ -147,7 +147,7 @@ class Terminator:
     def _look_again(self) -> None:
         """Call off what no longer has its reason."""
         fleet = self._books.fleet
-        over = int(np.count_nonzero(fleet.counted)) > self._max_instances
+        over = int(np.count_nonzero(fleet.counted)) > self._max_instances()
         self._released = {i: heard for i, heard in self._released.items() if i in self._books.terminations}
         self._forced &= self._books.terminations.keys()
         for instance_id, record in list(self._books.terminations.items()):

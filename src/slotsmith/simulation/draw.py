@@ -15,6 +15,7 @@ from slotsmith.providers.simulated.faults import EC2_LIMITS, GCE_LIMITS, NO_LIMI
 from slotsmith.schedulers.simulated import FAULTS as SCHEDULER_FAULTS
 from slotsmith.schedulers.simulated import HEAVY as HEAVY_SCHEDULER
 from slotsmith.schedulers.simulated import NO_SCHEDULER_FAULTS, Job, SchedulerFaults
+from slotsmith.simulation.choice import with_choice
 from slotsmith.simulation.concentrated import back_and_forth, concentrated, turbulent
 from slotsmith.simulation.generation import NO_CRASHES, CrashFaults
 from slotsmith.simulation.scenario import Delivery, Scenario
@@ -35,6 +36,11 @@ _TIGHT_LIMITS: Final = Limits(Bucket(10, 0.5), Bucket(2, 0.05), Bucket(10, 0.1),
 
 def draw(seed: int) -> Scenario:
     """The scenario of a seed; the same on every machine."""
+    return with_choice(_plain(seed))
+
+
+def _plain(seed: int) -> Scenario:
+    """The scenario with one offering, and with no limit but the number of instances."""
     random = Random(f"slotsmith {seed}")
     capacity = _capacity(random)
     provider = _provider(random, capacity)

@@ -89,7 +89,9 @@ class ChoiceChecks:
         )
         heard = sum(self._rank(view, row) in (_IDLE, _BUSY) for row in staying)
         working = len(requests) + starting + heard + view.in_flight_count
-        if unneeded and working > policy.min_instances:
+        busy = sum(self._rank(view, row) == _BUSY for row in staying)
+        # What has work has nothing left for the headroom, or not much.
+        if unneeded and working > policy.min_instances and working - busy > _warm(view, policy):
             self._watch.violated("I5", f"{unneeded[0]} is requested still, and neither tasks nor the minimum need it")
 
     def _check_launches(self, view: View, policy: Policy, decision: Decision, chosen: Mapping[str, Reason]) -> None:
@@ -107,11 +109,18 @@ class ChoiceChecks:
             max_instances=policy.max_instances,
             max_zero_slot_tasks=most_zero,
         ).new_instances
-        needed = max(needed, policy.min_instances - free.total() - view.in_flight_count)
+        if view.others and needed:
+            return  # how many that are depends on which are chosen
+        needed = max(needed, policy.min_instances - free.total() - view.in_flight_count) + _warm(view, policy)
         if decision.launch_count > needed:
             self._watch.violated(
                 "I5", f"{decision.launch_count} are launched, beside {free.total()} idle agents {needed} are needed"
             )
+
+
+def _warm(view: View, policy: Policy) -> int:
+    """How many instances the headroom may take, at most."""
+    return math.ceil(policy.headroom_slots / max(1, min(each.offering.capacity.slots for each in view.on_offer)))
 
 
 def _ours(view: View) -> Iterator[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from slotsmith.clock import Random
@@ -76,6 +76,9 @@ class AlikeChecks:
             kept=view.kept,
             launch_failures=view.launch_failures,
             join_failures=view.join_failures,
+            others=view.others[::-1],
+            promised=view.promised,
+            spent_this_month=view.spent_this_month,
         )
 
 
@@ -92,9 +95,10 @@ def _alike(one: Decision, other: Decision) -> bool:
 class ReasonChecks:
     """I6: what is not served has a reason; what can never be served is told, and nothing waits without a word."""
 
-    def __init__(self, watch: Watch, capacity: Resources) -> None:
+    def __init__(self, watch: Watch, capacities: Sequence[Resources]) -> None:
         self._watch = watch
-        self._capacity = capacity
+        self._capacities = capacities
+        self._capacity = watch.settings.largest.capacity
         self._silent = 0
         self._impossible_since: float | None = None
 
@@ -152,9 +156,12 @@ class ReasonChecks:
         return False
 
     def _is_impossible(self, asked: Resources, spans: bool, policy: Policy) -> bool:
-        if asked.slots <= self._capacity.slots or not self._capacity.slots:
-            return asked.slots > self._capacity.slots
-        count, rest = divmod(asked.slots, self._capacity.slots)
+        return all(self._is_impossible_on(each, asked, spans, policy) for each in self._capacities)
+
+    def _is_impossible_on(self, capacity: Resources, asked: Resources, spans: bool, policy: Policy) -> bool:
+        if asked.slots <= capacity.slots or not capacity.slots:
+            return asked.slots > capacity.slots
+        count, rest = divmod(asked.slots, capacity.slots)
         return not spans or bool(rest) or count > policy.max_instances
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -31,6 +32,7 @@ _SHORTEST: Final[Mapping[ErrorKind, tuple[float, float]]] = MappingProxyType(
 )
 """Seconds that must pass after a first refusal, doubling with each, and the most that is asked for."""
 _SHORTEST_RETRY: Final = 0.5
+_CENT: Final = 0.01
 
 _COMING: Final = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, InstanceState.RUNNING)
 
@@ -72,6 +74,7 @@ class LaunchChecks:
             if intent.token not in known and intent.state is IntentState.OPEN:
                 self._limits[intent.token] = self._watch.policy.max_instances
                 self._check_room(intent, states)
+                self._check_limits(intent, states)
                 self._check_pause(intent)
             elif intent.state is IntentState.GRANTED:
                 self._check_grant(intent)
@@ -88,6 +91,20 @@ class LaunchChecks:
                 "I1",
                 f"{len(ours)} exist and {asked} are asked for with {intent.count} more, the maximum is {most}",
             )
+
+    def _check_limits(self, intent: LaunchIntent, states: Mapping[str, LaunchIntent]) -> None:
+        """The limits in slots and dollars, for all that exists and is asked for."""
+        watch, policy = self._watch, self._watch.policy
+        ours = [m.offering for m in watch.alive.values() if self._counts(m, intent)]
+        live = {**watch.ledger.live, **states}.values()
+        for each in live:
+            if each.state is IntentState.OPEN and not watch.cloud.creations.get(each.token):
+                ours += [each.offering] * each.count
+        dollars, slots = sum(each.price or 0.0 for each in ours), sum(each.capacity.slots for each in ours)
+        if policy.max_dollars_per_hour is not None and dollars > policy.max_dollars_per_hour + _CENT:
+            watch.violated("I1", f"${dollars:.2f} per hour, the maximum is ${policy.max_dollars_per_hour:.2f}")
+        if policy.max_slots is not None and slots > policy.max_slots:
+            watch.violated("I1", f"{slots} slots, the maximum is {policy.max_slots}")
 
     def _counts(self, machine: Machine, intent: LaunchIntent) -> bool:
         """Ours, or somebody else's that had been listed when this was decided."""
@@ -208,24 +225,37 @@ class DemandedChecks:
         if self._watch.info is None:
             self._watch.violated("blind", f"{count} are launched, {for_minimum} for the minimum, and nobody has spoken")
             return
-        if coming + count > self._needed(view, policy):
+        # Of several kinds, what is coming may be of no use to what is pending now.
+        counts = 0 if view.others else coming
+        if counts + count > self._needed(view, policy):
             self._watch.violated(
                 "I3",
                 f"{count} are launched and {coming} are coming, all that is pending needs {self._needed(view, policy)}",
             )
 
     def _needed(self, view: View, policy: Policy) -> int:
-        """How many instances the pending tasks would take if there were none."""
+        """How many instances the pending tasks would take if there were none, and the headroom."""
+        least = max(1, min(each.offering.capacity.slots for each in view.on_offer))
+        warm = math.ceil(policy.headroom_slots / least)
         if not view.info.tasks:
-            return 0
-        return demand(
-            view.info.tasks,
-            view.info.groups,
-            [],
-            view.offering,
-            max_instances=policy.max_instances,
-            max_zero_slot_tasks=policy.max_zero_slot_tasks_per_agent,
-        ).new_instances
+            return warm
+        if view.others:
+            # No instance is launched that holds nothing of what is pending.
+            return warm + sum(
+                kind.count * kind.gang * (math.ceil(kind.resources.slots / least) if kind.spans else 1)
+                for kind in view.info.tasks
+            )
+        return (
+            warm
+            + demand(
+                view.info.tasks,
+                view.info.groups,
+                [],
+                view.offering,
+                max_instances=policy.max_instances,
+                max_zero_slot_tasks=policy.max_zero_slot_tasks_per_agent,
+            ).new_instances
+        )
 
     def _supply(
         self,

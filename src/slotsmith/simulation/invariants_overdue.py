@@ -10,6 +10,7 @@ from slotsmith.model.instance import InstanceState
 from slotsmith.model.record import InstanceRecord
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.simulation.invariants_fleet import SLACK
+from slotsmith.simulation.liveness import warm_of
 from slotsmith.simulation.watch import Watch
 
 _UP: Final = (InstanceState.STARTING, InstanceState.RUNNING)
@@ -100,8 +101,13 @@ class OverdueChecks:
         watch = self._watch
         if watch.info is None or watch.info.tasks or watch.info.desired_new:
             return 0
-        at_work = sum(
-            record.termination is None and record.instance.state in _UP and record.instance.agent_name in watch.agents
+        at_work = [
+            watch.agents[record.instance.agent_name].idle
             for record in watch.ledger.present.values()
-        )
-        return at_work - watch.policy.min_instances
+            if record.termination is None
+            and record.instance.state in _UP
+            and record.instance.agent_name in watch.agents
+        ]
+        spare = len(at_work) - watch.policy.min_instances
+        # What has work has nothing left for the headroom, or not much.
+        return min(spare, sum(at_work) - warm_of(watch.policy, watch.settings.largest.capacity))

@@ -174,8 +174,7 @@ class ServedChecks:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._capacity = watch.settings.offerings[0].capacity
-        self._offering = watch.settings.offerings[0].name
+        self._capacity = watch.settings.largest.capacity
         # Time to see what has changed, and to do something about it.
         self._soon = watch.settings.consistency_window + watch.settings.poll_period + SLACK
         self._blind = True
@@ -210,6 +209,9 @@ class ServedChecks:
         listed = bool(watch.told_to) and watch.told_to[-1] == watch.generation
         if not watch.up or not listed or watch.info is None or self._blind or self._is_held_back():
             return ""
+        policy = watch.policy
+        if policy.max_slots is not None or policy.max_dollars_per_hour is not None:
+            return ""  # what does not go must make room first
         asked = self._asked()
         room = watch.policy.max_instances - len(watch.alive.keys() | watch.ledger.present.keys()) - asked
         if room < 1:
@@ -223,8 +225,7 @@ class ServedChecks:
     def _is_held_back(self) -> bool:
         """Whether a pause after a refusal, or the brake, stands against a launch."""
         ledger, now = self._watch.ledger, self._watch.now
-        refused = ledger.launch_failures.get(self._offering)
-        if refused is not None and now <= refused.next_attempt_at:
+        if any(now <= refused.next_attempt_at for refused in ledger.launch_failures.values()):
             return True
         unjoined = ledger.join_failures
         return unjoined is not None and unjoined.failures >= _BRAKE_AFTER
@@ -299,7 +300,7 @@ class LaunchErrorChecks:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._offering = watch.settings.offerings[0].name
+        self._offerings = [each.name for each in watch.settings.offerings]
         self._counts: dict[str, list[tuple[float, int]]] = {}
         self._ready = False
 
@@ -343,16 +344,21 @@ class LaunchErrorChecks:
     def on_committed(self, changes: Any) -> None:
         """What people are shown."""
         summary, watch = changes.summary, self._watch
-        failures = watch.ledger.launch_failures.get(self._offering)
-        if summary is None or not self._ready or failures is None:
+        known = watch.ledger.launch_failures
+        if summary is None or not self._ready or not known:
             return
         at = float(summary["at"])
-        if failures.failures != self._so_far(self._offering)[-1][1]:
-            return  # the last answer is not on record yet
-        ends = failures.next_attempt_at + watch.policy.launch_error_timeout
-        if abs(at - ends) < 1.0 or self._so_far(self._offering)[-1][0] >= at - 1.0:
-            return
-        told, expected = summary["launch_error"], self._in_force(failures, at)
+        for offering, failures in known.items():
+            if failures.failures != self._so_far(offering)[-1][1]:
+                return  # the last answer is not on record yet
+            ends = failures.next_attempt_at + watch.policy.launch_error_timeout
+            if abs(at - ends) < 1.0 or self._so_far(offering)[-1][0] >= at - 1.0:
+                return
+        newest_last = sorted(known.values(), key=lambda each: (each.last_at, each.message))
+        errors = [self._in_force(each, at) for each in newest_last]
+        # While one of them can be had, there is nothing that people must know.
+        all_fail = len(known) == len(self._offerings) and None not in errors
+        told, expected = summary["launch_error"], errors[-1] if all_fail else None
         if told != expected:
             watch.violated("I6", f"the launch error that is told is {told!r}, the one in force is {expected!r}")
 

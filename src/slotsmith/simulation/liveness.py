@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from slotsmith.model.policy import Policy
+from slotsmith.model.resources import Resources
 from slotsmith.providers.simulated import SETTLES
 from slotsmith.schedulers.simulated import Job, JobState
 from slotsmith.simulation.invariants_fleet import ASKED_AGAIN, SLACK
 from slotsmith.simulation.measure import can_run
 from slotsmith.simulation.watch import Watch
+
+
+def least_of(policy: Policy, capacity: Resources) -> int:
+    """How many instances of that size a pool has when there is nothing to do: the minimum, and its headroom."""
+    return max(policy.min_instances, min(policy.max_instances, warm_of(policy, capacity)))
+
+
+def warm_of(policy: Policy, capacity: Resources) -> int:
+    """How many idle instances of that size the headroom takes."""
+    return math.ceil(policy.headroom_slots / capacity.slots) if policy.headroom_slots else 0
 
 
 class Liveness:
@@ -29,7 +41,8 @@ class Liveness:
         self._policy = policy
         self._jobs = jobs
         settings = watch.settings
-        self._capacity = settings.offerings[0].capacity
+        self._capacity = settings.largest.capacity
+        self._least = least_of(policy, self._capacity)
         self._periods = (
             policy.max_agent_starting_period
             + policy.max_agent_disconnect_period
@@ -78,7 +91,7 @@ class Liveness:
             if self._is_at_minimum():
                 self.fallen_at = now
             elif now > max(self.met_at, self.demand_until - self._periods) + self._periods:
-                self._watch.violated("I5", f"{self._spending()}, the minimum is {self._policy.min_instances}")
+                self._watch.violated("I5", f"{self._spending()}, the least is {self._least}")
                 self.fallen_at = now
 
     def _is_at_minimum(self) -> bool:
@@ -86,7 +99,7 @@ class Liveness:
         existing = [m for m in watch.alive.values() if m.id in watch.ledger.records or watch.ledger.owns]
         waits = any(intent.answer_pending for intent in watch.ledger.live.values())
         there = sum(m.agent_name in watch.scheduler.agents for m in existing)
-        return len(existing) == there == self._policy.min_instances and not waits and not watch.ledger.ending
+        return len(existing) == there == self._least and not waits and not watch.ledger.ending
 
     def _spending(self) -> str:
         watch = self._watch

@@ -101,7 +101,7 @@ class Site:
                 ServedChecks(watch),
                 ChoiceChecks(watch),
                 AlikeChecks(watch, self._rules.decide, random, every=again),
-                ReasonChecks(watch, self._scenario.provider.offerings[0].capacity),
+                ReasonChecks(watch, [each.capacity for each in self._scenario.provider.offerings]),
                 PromptChecks(watch, "I12" if self.pool == SECOND else "I8", self._rules.tick, store_troubled_at),
             ]
             # With lean bookkeeping, what has been done may be on record only later.
@@ -232,7 +232,15 @@ def second_site(scenario: Scenario, clock: Clock, log: EventLog, random: Random)
     jobs = tuple(Job(f"second-{n}", round(100.0 + n * period, 3), 60.0, Resources(1)) for n in range(8))
     calm = Scenario(
         seed=scenario.seed,
-        policy=replace(scenario.policy, min_instances=0, max_instances=2, max_idle_agent_period=120.0),
+        policy=replace(
+            scenario.policy,
+            min_instances=0,
+            max_instances=2,
+            max_idle_agent_period=120.0,
+            max_slots=None,
+            max_dollars_per_hour=None,
+            headroom_slots=0,
+        ),
         provider=settings,
         jobs=jobs,
     )

@@ -76,7 +76,7 @@ class Trial:
     def scenario(self) -> Scenario:
         """The world of this trial. Faults strike until the last task is submitted."""
         level = FAULT_LEVELS[self.faults]
-        jobs = tuple(only_stated(self.jobs, [self.provider.offerings[0].capacity]))
+        jobs = tuple(only_stated(self.jobs, [each.capacity for each in self.provider.offerings]))
         return Scenario(
             seed=self.seed,
             policy=self.policy,
@@ -106,7 +106,7 @@ def run_trial(trial: Trial, progress: Callable[[float], None]) -> TrialResult:
     scenario = trial.scenario()
     outcome = run_scenario(scenario, until_violation=False, progress=progress)
     start, end = trial.window or (0.0, outcome.ended_at)
-    capacity, most = scenario.provider.offerings[0].capacity, trial.policy.max_instances
+    capacity, most = scenario.provider.largest.capacity, trial.policy.max_instances
     lead = scenario.provider.boot_time + scenario.provider.join_time + scenario.provider.latency
     measured = measure(
         outcome.machines,

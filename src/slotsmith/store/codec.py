@@ -270,11 +270,12 @@ def _span_values(span: StatisticsSpan) -> Values:
         "slots": span.slots,
         "started_at": span.start,
         "ended_at": span.end,
+        "price": span.price,
     }
 
 
 def span_of(row: Row[Any]) -> StatisticsSpan:
-    return StatisticsSpan(row.pool, row.instance_id, row.slots, row.started_at, row.ended_at)
+    return StatisticsSpan(row.pool, row.instance_id, row.slots, row.started_at, row.ended_at, row.price)
 
 
 def _view_values(pool: str, at: float, view: Mapping[str, Any] | None) -> list[Values]:

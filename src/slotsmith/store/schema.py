@@ -159,6 +159,7 @@ spans = Table(
     Column("started_at", Double, primary_key=True),
     Column("ended_at", Double),
     Column("slots", Integer, nullable=False),
+    Column("price", Double),
     Index(None, "pool", "started_at"),
 )
 

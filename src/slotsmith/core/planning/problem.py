@@ -49,7 +49,8 @@ class Choice:
 class Limits:
     """A pool's limits and how much of each is used before anything is launched; None = no limit.
 
-    The used amounts count all that is paid for or on its way: connected, starting and in flight.
+    The used amounts count all that is paid for or on its way: connected, starting and in flight. `dollars_reason` is
+    how a person is told of the limit in dollars; empty = as what it is.
     """
 
     max_instances: int | None = None
@@ -59,6 +60,7 @@ class Limits:
     instances: int = 0
     slots: int = 0
     dollars_per_hour: float = 0.0
+    dollars_reason: str = ""
 
     def __post_init__(self) -> None:
         for name in ("max_instances", "max_slots", "max_dollars_per_hour", "min_instances", "instances", "slots"):

@@ -125,7 +125,8 @@ def _limit(limits: Limits, bought: Sequence[tuple[Offering, int]], fitting: Sequ
     cheapest = min(choice.price for choice in fitting)
     if limits.max_dollars_per_hour is not None and (together or dollars + cheapest > limits.max_dollars_per_hour):
         spent = f"${dollars:,.2f} of it is spent"
-        reasons.append(f"the pool's maximum of ${limits.max_dollars_per_hour:,.2f} per hour ({spent})")
+        maximum = f"the pool's maximum of ${limits.max_dollars_per_hour:,.2f} per hour ({spent})"
+        reasons.append(limits.dollars_reason or maximum)
     if not reasons:
         return f"{together}the pool's limits leave no room for it"
     return f"{together}over {' and '.join(reasons)}"

@@ -9,12 +9,11 @@ import re
 from collections.abc import Sequence
 
 from slotsmith.model.launch_error import ErrorKind
-from slotsmith.model.offering import Offering
 from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderContext, ProviderError
 from slotsmith.providers.local import processes
 from slotsmith.providers.local.errors import provider_error
 from slotsmith.providers.local.records import Claim, Records
-from slotsmith.providers.local.settings import LocalSettings, find_program
+from slotsmith.providers.local.settings import LocalSettings, LocalType, find_program
 from slotsmith.providers.local.supervisors import Start, start_all
 
 # Once a launch has given no clear answer for this long, the caller is told so; it will ask again.
@@ -30,11 +29,17 @@ class Launcher:
         self._context = context
         self._clock = context.clock
         self._records = records
-        self.offering = Offering("local", settings.capacity)
+        self._types = {kind.offering.name: kind for kind in settings.types}
+        self.offerings = tuple(kind.offering for kind in settings.types)
 
-    def program(self) -> str:
-        """The path of the command's program. Raises ProviderError (INVALID): there is none."""
-        name = self._words("instance")[0]
+    def check(self) -> None:
+        """Raises ProviderError (INVALID): the program of a command does not exist."""
+        for kind in self._types.values():
+            self._program(kind)
+
+    def _program(self, kind: LocalType) -> str:
+        """The path of the command's program."""
+        name = self._words(kind, "instance")[0]
         program = find_program(name)
         if program is None:
             raise ProviderError(ErrorKind.INVALID, f"the agent command's program {name!r} is not an executable file")
@@ -42,11 +47,12 @@ class Launcher:
 
     async def launch(self, request: LaunchRequest) -> LaunchResult:
         """See `Provider.launch`."""
-        if request.offering.name != self.offering.name:
+        kind = self._types.get(request.offering.name)
+        if kind is None:
             raise ProviderError(ErrorKind.INVALID, f"{request.offering.name} is not on offer here")
         ids = [self._instance_id(request.token, index) for index in range(request.count)]
         try:
-            error = await self._start_missing(ids, request.token)
+            error = await self._start_missing(kind, ids, request.token)
             launched = tuple(instance_id for instance_id in ids if self._records.launched(instance_id))
         except OSError as failure:
             raise provider_error(failure, "the launch cannot be put on record") from failure
@@ -54,7 +60,7 @@ class Launcher:
             raise error
         return LaunchResult(launched, error)
 
-    async def _start_missing(self, ids: Sequence[str], token: str) -> ProviderError | None:
+    async def _start_missing(self, kind: LocalType, ids: Sequence[str], token: str) -> ProviderError | None:
         """Returns why some have not started: for good, or (TRANSIENT) as far as is known."""
         deadline = self._clock.now() + _PATIENCE
         refused: ProviderError | None = None
@@ -66,7 +72,7 @@ class Launcher:
                 # Another supervisor, of an earlier call with this token, has the lock and is about to write its claim.
                 await self._clock.sleep(_LOOK_AGAIN)
             first = False
-            for instance_id, error in (await self._start(missing, token)).items():
+            for instance_id, error in (await self._start(kind, missing, token)).items():
                 if error.kind is ErrorKind.TRANSIENT:
                     return error
                 refused = error
@@ -84,25 +90,25 @@ class Launcher:
             # It has come, or is just coming: the next look tells.
             return
 
-    async def _start(self, ids: Sequence[str], token: str) -> dict[str, ProviderError]:
+    async def _start(self, kind: LocalType, ids: Sequence[str], token: str) -> dict[str, ProviderError]:
         try:
-            program = self.program()
+            program = self._program(kind)
         except ProviderError as error:
             return dict.fromkeys(ids, error)
-        starts = {instance_id: self._start_of(instance_id, token, program) for instance_id in ids}
+        starts = {instance_id: self._start_of(kind, instance_id, token, program) for instance_id in ids}
         answers = await asyncio.to_thread(start_all, starts, self._clock)
         return {instance_id: error for instance_id, error in answers.items() if error is not None}
 
-    def _start_of(self, instance_id: str, token: str, program: str) -> Start:
+    def _start_of(self, kind: LocalType, instance_id: str, token: str, program: str) -> Start:
         settings = self._settings
         claim = Claim(
             instance_id=instance_id,
             token=token,
-            offering=self.offering.name,
-            slots=settings.slots,
-            cpus=settings.cpus,
-            mem_gib=settings.mem_gib,
-            extras=dict(settings.extras),
+            offering=kind.offering.name,
+            slots=kind.slots,
+            cpus=kind.cpus,
+            mem_gib=kind.mem_gib,
+            extras=dict(kind.extras),
             launched_at=self._clock.now(),
             boot_time=settings.boot_time,
         )
@@ -119,12 +125,13 @@ class Launcher:
             record=claim.model_dump_json(),
             boot_time=settings.boot_time,
             grace=settings.stop_grace,
-            command=(program, *self._words(instance_id)[1:]),
+            command=(program, *self._words(kind, instance_id)[1:]),
             environment={**os.environ, **ours},
         )
 
-    def _words(self, instance_id: str) -> list[str]:
-        return self._settings.words(instance_id=instance_id, pool=self._context.pool, cluster=self._context.cluster)
+    def _words(self, kind: LocalType, instance_id: str) -> list[str]:
+        context = self._context
+        return self._settings.words(kind, instance_id=instance_id, pool=context.pool, cluster=context.cluster)
 
     def _instance_id(self, token: str, index: int) -> str:
         """The same for the same token, pool and cluster, so that a repeated launch means the same instances."""

@@ -58,7 +58,7 @@ class LocalProvider:
 
     async def setup(self) -> None:
         """Check that the command exists, and that records can be kept. Raises ProviderError (INVALID) otherwise."""
-        self._launcher.program()
+        self._launcher.check()
         try:
             self._records.make()
         except OSError as error:
@@ -67,7 +67,7 @@ class LocalProvider:
         self._keep_watch()
 
     def offerings(self) -> Sequence[Offering]:
-        return (self._launcher.offering,)
+        return self._launcher.offerings
 
     async def list_instances(self) -> Sequence[Instance]:
         self._keep_watch()

@@ -40,7 +40,7 @@ class SimulatedSettings(ProviderSettings):
 
     An instance runs `boot_time` after it was launched, and its agent is connected `join_time` later. `latency` is how
     long a call takes, there and back. Each instance is paid for by the second, and for at least `min_billing`. `seed`
-    is where all chance comes from. The first of `instance_types` is what the pool launches.
+    is where all chance comes from. The pool launches whichever of `instance_types` are cheapest for its tasks.
     """
 
     type: Literal["simulated"]
@@ -61,9 +61,17 @@ class SimulatedSettings(ProviderSettings):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"{twice} stands twice, expected each type, zone and market once")
+        unpriced = next((each.offering.name for each in types if len(types) > 1 and not each.price_per_hour), None)
+        if unpriced is not None:
+            raise ValueError(f"{unpriced} has no price_per_hour of more than 0, by which the cheapest is chosen")
         return types
 
     @property
+    def largest(self) -> Offering:
+        """The one with the most slots; of equals the first."""
+        return max(self.offerings, key=lambda each: (each.capacity.slots, each.capacity.cpus, each.capacity.mem_gib))
+
+    @property
     def offerings(self) -> tuple[Offering, ...]:
-        """What can be launched, best first."""
+        """What can be launched; the first is what a pool is counted in where one number must do."""
         return tuple(each.offering for each in self.instance_types)

@@ -1,0 +1,93 @@
+"""Pools with several offerings and with limits in money, drawn after all else so that other seeds stay as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from slotsmith.clock import Random
+from slotsmith.model.policy import Policy
+from slotsmith.providers.simulated import SimulatedSettings, SimulatedType
+from slotsmith.schedulers.simulated.agents import agents_for
+from slotsmith.simulation.scenario import Scenario
+
+_SHARE: Final = 0.12
+"""Of all seeds, those with a choice of offerings, and half as many with limits and one offering."""
+
+
+def with_choice(scenario: Scenario) -> Scenario:
+    """The same world, in some seeds with more to choose from, limits in slots and dollars, and headroom."""
+    random = Random(f"slotsmith {scenario.seed} choice")
+    kind = random.random()
+    if kind >= 1.5 * _SHARE:
+        return scenario
+    smaller = False
+    if kind < _SHARE:
+        smaller = random.random() < 0.5
+        scenario = replace(scenario, provider=_provider(random, scenario.provider, smaller=smaller))
+    else:
+        scenario = replace(scenario, provider=_priced(random, scenario.provider))
+    limits = _limits(random, scenario, smaller=smaller)
+    policies = tuple((at, _limited(policy, limits, smaller=smaller)) for at, policy in scenario.policies)
+    return replace(scenario, policy=_limited(scenario.policy, limits, smaller=smaller), policies=policies)
+
+
+def _priced(random: Random, provider: SimulatedSettings) -> SimulatedSettings:
+    (only,) = provider.instance_types
+    types = (only.model_copy(update={"price_per_hour": round(random.uniform(0.5, 2.0), 3)}),)
+    return provider.model_copy(update={"instance_types": types})
+
+
+def _provider(random: Random, provider: SimulatedSettings, *, smaller: bool) -> SimulatedSettings:
+    """Other zones and markets, or smaller instances; none of them is larger than the one that there was."""
+    provider = _priced(random, provider)
+    (first,) = provider.instance_types
+    types: list[SimulatedType] = [first]
+    for number in range(random.choice((1, 1, 2, 4))):
+        divisors = [n for n in range(1, first.slots) if first.slots % n == 0] if smaller else []
+        part = random.choice(divisors) / first.slots if divisors else 1.0
+        price = first.price_per_hour or 1.0
+        types.append(
+            first.model_copy(
+                update={
+                    "name": f"kind-{number}",
+                    "slots": int(first.slots * part),
+                    "cpus": first.cpus * part,
+                    "mem_gib": first.mem_gib * part,
+                    "price_per_hour": round(price * part * random.uniform(0.4, 2.5), 3),
+                    "market": random.choice(("on-demand", first.market)),
+                }
+            )
+        )
+    return provider.model_copy(update={"instance_types": tuple(types)})
+
+
+def _limits(random: Random, scenario: Scenario, *, smaller: bool) -> Policy:
+    """Limits that leave room for every single job, and for the minimum."""
+    largest = scenario.provider.largest
+    dearest = max(each.price or 0.0 for each in scenario.provider.offerings)
+    lowest = min([scenario.policy, *(policy for _, policy in scenario.policies)], key=lambda each: each.max_instances)
+    most = lowest.max_instances
+    needs = [agents_for(job.resources, job.spans, largest.capacity) for job in scenario.jobs]
+    least = max([1, *(count for count in needs if count <= scenario.highest_maximum)])
+    warm = random.choice((0, 0, 0, 1, largest.capacity.slots)) if not smaller else 0
+    held = max(policy.min_instances for policy in (scenario.policy, *(policy for _, policy in scenario.policies)))
+    room = max(least, held) + (1 if warm else 0)
+    capped = random.random()
+    instances = random.uniform(room, max(room, 1.3 * most))
+    return Policy(
+        max_dollars_per_hour=round(instances * dearest + 0.001, 3) if capped < 0.6 else None,
+        max_slots=int(instances) * largest.capacity.slots if 0.5 < capped < 0.8 else None,
+        headroom_slots=warm,
+    )
+
+
+def _limited(policy: Policy, limits: Policy, *, smaller: bool) -> Policy:
+    return replace(
+        policy,
+        # Idle instances of another size would take the places that tasks wait for.
+        min_instances=0 if smaller else policy.min_instances,
+        max_dollars_per_hour=limits.max_dollars_per_hour,
+        max_slots=limits.max_slots,
+        headroom_slots=limits.headroom_slots,
+    )
