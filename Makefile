@@ -52,7 +52,7 @@ $(STAMPS)/demo: pyproject.toml $(STAMPS)/pip
 	@touch $@
 
 $(STAMPS)/test: pyproject.toml $(STAMPS)/demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[plot,plan]" --group test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[plot,plan,service,client]" --group test
 	@touch $@
 
 $(STAMPS)/docs: pyproject.toml $(STAMPS)/demo

@@ -17,8 +17,10 @@ from slotsmith.cli.export import register as register_export
 from slotsmith.cli.plan import register as register_plan
 from slotsmith.cli.replay import register as register_replay
 from slotsmith.cli.run import register as register_run
+from slotsmith.cli.serve import register as register_serve
 from slotsmith.cli.simulate import register as register_simulate
 from slotsmith.cli.status import register as register_status
+from slotsmith.cli.token import register as register_token
 
 app = typer.Typer(
     name="slotsmith",
@@ -33,6 +35,7 @@ app = typer.Typer(
 COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
     register_demo,
     register_run,
+    register_serve,
     register_status,
     register_explain,
     register_down,
@@ -41,6 +44,7 @@ COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
     register_replay,
     register_simulate,
     register_plan,
+    register_token,
     register_config,
 )
 """Each adds a command or a group; the help lists them in this order."""

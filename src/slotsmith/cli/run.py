@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,19 +67,26 @@ def _serve(settings: Config, file: Path) -> None:
 
 
 async def _run(assembly: Assembly) -> dict[str, str]:
+    from slotsmith.cli.daemon import Daemon
+
+    pools = {pool.name: pool for pool in assembly.config.pools}
+    daemon = Daemon({name: partial(assembly.provisioner, pool) for name, pool in pools.items()}, assembly.clock)
+    async with keeping_books(assembly, sorted(pools)):
+        return await daemon.run()
+
+
+@asynccontextmanager
+async def keeping_books(assembly: Assembly, pools: Sequence[str]) -> AsyncIterator[None]:
+    """Look after the store while pools run, and log that they do."""
     import asyncio
 
     import structlog
 
-    from slotsmith.cli.daemon import Daemon
-
     log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
-    pools = {pool.name: pool for pool in assembly.config.pools}
-    daemon = Daemon({name: partial(assembly.provisioner, pool) for name, pool in pools.items()}, assembly.clock)
-    log.info("running", pools=sorted(pools))
+    log.info("running", pools=pools)
     pruning = asyncio.create_task(_prune_for_ever(assembly, log))
     try:
-        return await daemon.run()
+        yield
     finally:
         pruning.cancel()
         await asyncio.gather(pruning, return_exceptions=True)

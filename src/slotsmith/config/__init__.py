@@ -2,7 +2,7 @@
 
 from slotsmith.config.errors import ConfigError, Problem
 from slotsmith.config.load import load_config, read_config
-from slotsmith.config.models import Config, LogSettings, PoolSettings, StoreSettings
+from slotsmith.config.models import Config, LogSettings, PoolSettings, ServiceSettings, StoreSettings
 from slotsmith.config.show import public_view
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "LogSettings",
     "PoolSettings",
     "Problem",
+    "ServiceSettings",
     "StoreSettings",
     "load_config",
     "public_view",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from slotsmith.clock import Clock, IdSource, Random, SystemClock, system_ids, system_random
 from slotsmith.config.models import Config, PoolSettings
@@ -78,6 +79,20 @@ def make_connections(
     return Connections(provider, scheduler)
 
 
+class Watch:
+    """What is told of all that the pools do; this one tells nobody."""
+
+    def provider(self, _pool: str, provider: Provider) -> Provider:
+        """The provider of a pool, or one that does the same and tells of it."""
+        return provider
+
+    def passed(self, pool: str, seconds: float) -> None:
+        """A pass has ended."""
+
+
+UNWATCHED: Final = Watch()
+
+
 class Assembly:
     """Makes the parts of every pool of a configuration; all pools share its store and that store's writer thread.
 
@@ -92,6 +107,7 @@ class Assembly:
         clock: Clock | None = None,
         random: Random | None = None,
         new_id: IdSource = system_ids,
+        watch: Watch = UNWATCHED,
     ) -> None:
         self.config = config
         self.store = store
@@ -99,12 +115,18 @@ class Assembly:
         self.run_store = ThreadRunner()
         self._random = random or system_random()
         self._new_id = new_id
+        self._watch = watch
 
     def __enter__(self) -> Assembly:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.run_store.close()
+
+    def takes_views(self, pool: PoolSettings) -> bool:
+        """Whether the pool's scheduler pushes its views."""
+        plugin = cast(SchedulerPlugin, Plugins("scheduler").get(pool.scheduler.type))
+        return plugin.takes_views
 
     def provisioner(self, pool: PoolSettings) -> Provisioner:
         """A new provisioner for a pool. Closing it closes its provider and scheduler."""
@@ -119,13 +141,14 @@ class Assembly:
         provisioner = Provisioner(
             pool.name,
             pool.policy(),
-            provider=connections.provider,
+            provider=self._watch.provider(pool.name, connections.provider),
             scheduler=connections.scheduler,
             store=self.store,
             run_store=self.run_store,
             clock=self.clock,
             random=self._random,
             new_id=self._new_id,
+            on_pass=partial(self._watch.passed, pool.name),
             windows=pool.windows(),
         )
         provider_changed.bind(provisioner.provider_changed)

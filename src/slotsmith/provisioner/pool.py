@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final
@@ -26,6 +27,7 @@ from slotsmith.model.instance import Instance
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
+from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.steering import UNSTEERED, Steering
 from slotsmith.providers.base import Provider
 from slotsmith.provisioner.books import Books
@@ -213,6 +215,12 @@ class Pool:
     async def whole_summary(self) -> dict[str, Any]:
         """The same with all instances, made beside the event loop."""
         return await asyncio.to_thread(self._summary(self._clock.now(), None))
+
+    async def consider(self, info: ScalingInfo) -> Decision:
+        """What would be decided now for another view of the scheduler; nothing is done."""
+        now = self._clock.now()
+        view = replace(self._view(now), info=info, blind=False)
+        return await asyncio.to_thread(self._rules.decide, view, self._policy, now)
 
     def _summary(self, now: float, most: int | None) -> Callable[[], dict[str, Any]]:
         """What makes it, from values that do not change any more."""

@@ -48,7 +48,8 @@ class Provisioner:
     """Keeps one pool exactly as large as its scheduler's pending tasks need.
 
     `run` until `stop`; or, for those who bring their own loop, `setup` and then `provision`, which is one pass with
-    everything it leads to. All properties answer at once, from what was last read.
+    everything it leads to. All properties answer at once, from what was last read. `on_pass` is told how long each
+    pass took, in seconds.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Provisioner:
         rules: Rules = SLOTSMITH,
         bookkeeping: Bookkeeping = FULL_BOOKKEEPING,
         windows: Sequence[Window] = (),
+        on_pass: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.pool = pool
         self._schedule = Schedule(policy, windows)
@@ -89,6 +91,8 @@ class Provisioner:
         )
         self._ready: Pool | None = None
         self._passed_at = -math.inf
+        self._passes = 0
+        self._on_pass = on_pass
         self._there_until: dict[str, float] = {}
         self.operating = Operating(
             pool, self._schedule, store=store, run_store=run_store, clock=clock, wake=self._woken.set
@@ -183,6 +187,10 @@ class Provisioner:
     async def summary(self) -> Mapping[str, Any] | None:
         """How the pool stands, with all its instances; None before `setup`. See `docs/operations.md`."""
         return await self._ready.whole_summary() if self._ready else None
+
+    async def consider(self, info: ScalingInfo) -> Decision | None:
+        """What a pass would decide now for another view, beside the event loop; None before `setup`."""
+        return await self._ready.consider(info) if self._ready else None
 
     @property
     def last_decision(self) -> Decision | None:
@@ -371,7 +379,7 @@ class Provisioner:
                 pool.observe(self._clock.now())
                 continue
             try:
-                await pool.run_pass()
+                await self._run_pass(pool)
                 self._passed_at = self._clock.now()
                 self._passed.set()
             except StoreError as error:
@@ -379,6 +387,14 @@ class Provisioner:
                 pool.recorder.failed(error)
                 await self._clock.sleep(_STORE_RETRY)
                 self._woken.set()
+
+    async def _run_pass(self, pool: Pool) -> None:
+        began = self._clock.now()
+        self._passes += 1
+        # Whatever a pass begins logs with its number too.
+        with structlog.contextvars.bound_contextvars(**{"pass": self._passes}):
+            await pool.run_pass()
+        self._on_pass(self._clock.now() - began)
 
     async def _wait_for_reason(self, pool: Pool) -> None:
         now = self._clock.now()

@@ -125,7 +125,11 @@ class ListsDrains(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SchedulerPlugin:
-    """What an entry point of the group `slotsmith.schedulers` names."""
+    """What an entry point of the group `slotsmith.schedulers` names.
+
+    `takes_views`: what `create` makes is a `TakesViews`.
+    """
 
     settings: type[SchedulerSettings]
     create: Callable[[Any, SchedulerContext], Scheduler]
+    takes_views: bool = False

@@ -148,4 +148,4 @@ def _create(settings: PushSettings, context: SchedulerContext) -> PushScheduler:
     return PushScheduler(context, settings=settings)
 
 
-plugin = SchedulerPlugin(PushSettings, _create)
+plugin = SchedulerPlugin(PushSettings, _create, takes_views=True)

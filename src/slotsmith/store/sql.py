@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -83,11 +83,15 @@ def open_store(url: str, *, create: bool = True, read_only: bool = False, patien
 
 
 class SqlStore:
-    """A `slotsmith.store.base.Store` in a SQL database, made by `open_store`. May be used from any thread."""
+    """A `slotsmith.store.base.Store` in a SQL database, made by `open_store`. May be used from any thread.
+
+    `on_commit` is told of all that is committed, in the thread that did it.
+    """
 
     def __init__(self, engine: Engine, place: Place, *, read_only: bool = False) -> None:
         self._place = place
         self._read_only = read_only
+        self.on_commit: Callable[[Changes], None] = lambda _: None
         self._closed = False
         self._engine = engine
         self._engines = {access: transactions(engine, access) for access in Access}
@@ -167,6 +171,7 @@ class SqlStore:
             for table, rows in tables:
                 if rows:
                     self._write(connection, table, rows)
+        self.on_commit(changes)
 
     def pools(self) -> Sequence[str]:
         """The pools that have books, by name."""
