@@ -63,6 +63,7 @@ async def push(
     """Push a scheduler's whole view; a pass follows at once. The answer has the agents that are to be given up."""
     pushed = await _view(request, service.max_body)
     taken = service.desk.push(place.name, pushed, if_match)
+    request.app.state.metrics.pushes.labels(place.name, taken.value).inc()
     response.headers["ETag"] = f'"{pushed.tag}"'
     return shapes.PushAnswer(status=taken.value, sequence=pushed.sequence, drains=_drains(place.provisioner))
 

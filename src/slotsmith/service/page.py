@@ -29,6 +29,7 @@ MOST_ROWS: Final = 5000
 _DECISIONS: Final = 30
 _LONGEST_FORM: Final = 4096
 _STATIC: Final = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_TOLD_APART: Final = ("unmet: ", "launch error: ", "paused ")
 # What needs a look comes first; what works is last.
 _ORDER: Final = {"disconnected": 0, "none": 1, "starting": 2, "idle": 3, "busy": 4}
 
@@ -171,6 +172,7 @@ async def _pool(place: Place, service: Service, who: Caller, shown: int) -> dict
     rows = await service.run_read(lambda: service.store.decisions(place.name, limit=_DECISIONS))
     values: dict[str, Any] = {
         "pool": head(place, service),
+        "troubles": [line for line in service.troubles(place.name) if not line.startswith(_TOLD_APART)],
         "summary": None,
         "instances": [],
         "total": 0,

@@ -51,9 +51,13 @@
     document.getElementById("ask-title").textContent = wanted.title;
     document.getElementById("ask-text").textContent = wanted.text;
     limits.hidden = !wanted.limits;
+    if (wanted.limits) {
+      form.elements.min_instances.value = wanted.min;
+      form.elements.max_instances.value = wanted.max;
+    }
     error.textContent = "";
     ask.showModal();
-    document.getElementById(wanted.limits ? "ask-limits" : "ask-why").querySelector?.("input")?.focus();
+    (wanted.limits ? form.elements.min_instances : form.elements.why).focus();
   });
   document.getElementById("ask-no").addEventListener("click", () => ask.close());
   form.addEventListener("submit", async (event) => {
