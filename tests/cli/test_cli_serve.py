@@ -6,8 +6,12 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from cli.command_line import CommandLine
@@ -27,22 +31,26 @@ CONFIG = {
 }
 
 
-def test_a_push_launches_a_local_agent_and_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
-    (tmp_path / "slotsmith.yaml").write_text(json.dumps(CONFIG))
+def test_it_launches_for_those_with_a_token_and_sigterm_ends_it_cleanly(slotsmith: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "slotsmith.yaml").write_text(json.dumps({**CONFIG, "service": {"require_tokens": True}}))
+    operator = slotsmith("token", "create", "ci", "--role", "admin").out.strip()
+    viewer = slotsmith("token", "create", "tv", "--role", "view").out.strip()
     command = [sys.executable, "-m", "slotsmith", "serve", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         found = re.search(r"serving on (http://\S+)", process.stderr.readline())
         assert found
-        with Client(found[1]) as client:
+        with Client(found[1]) as stranger, pytest.raises(ClientError, match="401: a valid token is needed"):
+            stranger.pools()
+        with Client(found[1], viewer) as client, pytest.raises(ClientError, match="403"):
+            client.pause("gpu", "not mine")
+        with Client(found[1], operator) as client, events(found[1], operator) as happening:
             client.push("gpu", ScalingInfo(desired_new=1))
-            while not (instances := client.instances("gpu") if client.pool("gpu")["summary"] else []):
-                pass
-            client._ask("POST", f"/pools/gpu/instances/{instances[0]['id']}:terminate", json={"why": "the test ends"})
+            launched = next(each["id"] for each in happening if each.get("after") == "running")
             client.push("gpu", ScalingInfo(desired_new=0))
-            while client.instances("gpu"):
-                pass
+            client._ask("POST", f"/pools/gpu/instances/{launched}:terminate", json={"why": "the test ends"})
+            assert next(each["id"] for each in happening if each.get("after") == "gone") == launched
         process.terminate()
         assert process.wait(60) == 0
         assert "stopped" in process.stderr.read()
@@ -51,26 +59,14 @@ def test_a_push_launches_a_local_agent_and_sigterm_ends_it_cleanly(tmp_path: Pat
         process.wait()
 
 
-def test_beyond_this_machine_tokens_are_needed(tmp_path: Path) -> None:
-    (tmp_path / "slotsmith.yaml").write_text(json.dumps({**CONFIG, "service": {"require_tokens": True}}))
-    made = subprocess.run(
-        [sys.executable, "-m", "slotsmith", "token", "create", "ci", "--role", "view"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
-    command = [sys.executable, "-m", "slotsmith", "serve", "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        address = process.stderr.readline().split()[-1]
-        with Client(address) as stranger, pytest.raises(ClientError, match="401: a valid token is needed"):
-            stranger.pools()
-        with Client(address, made) as client:
-            assert [each["pool"] for each in client.pools()] == ["gpu"]
-            with pytest.raises(ClientError, match="403"):
-                client.pause("gpu", "not mine")
-    finally:
-        process.terminate()
-        process.wait(60)
+@contextmanager
+def events(address: str, token: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """What happens, as it comes."""
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.stream("GET", f"{address}/api/v1/events", headers=headers, timeout=60) as stream:
+        lines = stream.iter_lines()
+        next(lines)  # from here on nothing is missed
+        yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
 
 
 def test_tokens_are_made_listed_and_revoked(slotsmith: CommandLine, tmp_path: Path) -> None:

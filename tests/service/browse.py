@@ -58,13 +58,8 @@ def served(**options: Any) -> Iterator[Served]:
 
 def many(count: int, now: float) -> dict[str, Any]:
     """A summary of a pool with many instances."""
-    kinds = [
-        ("running", "busy"),
-        ("running", "busy"),
-        ("running", "idle"),
-        ("starting", "starting"),
-        ("running", "busy"),
-    ]
+    busy, idle, starting = ("running", "busy"), ("running", "idle"), ("starting", "starting")
+    kinds = [busy, busy, idle, starting, busy]
     instances = []
     for n in range(count):
         state, agent = kinds[n % len(kinds)]

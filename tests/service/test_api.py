@@ -139,9 +139,8 @@ def test_pools_that_are_not_there_or_take_no_views() -> None:
 
 def test_planning_does_nothing() -> None:
     async def scenario(s: Stage) -> None:
-        answer = await s.client.post(
-            "/api/v1/pools/gpu/plan", json={"tasks": [{"resources": {"slots": 2}, "count": 9}]}
-        )
+        view = {"tasks": [{"resources": {"slots": 2}, "count": 9}]}
+        answer = await s.client.post("/api/v1/pools/gpu/plan", json=view)
         assert answer.json()["launch"][0]["count"] == 4
         assert answer.json()["unmet"][0]["count"] == 5
         assert s.provider.made("launch") == []
@@ -161,10 +160,8 @@ def test_a_paused_pool_begins_nothing_and_says_so() -> None:
         assert (await s.act("resume")).status_code == 200
         await until(lambda: len(s.pool.instances) == 2)
         told = (await s.client.get("/api/v1/actions")).json()["actions"]
-        assert [(each["what"], each["why"]) for each in told] == [
-            ("resume", "a test"),
-            ("pause", "maintenance tonight"),
-        ]
+        said = [(each["what"], each["why"]) for each in told]
+        assert said == [("resume", "a test"), ("pause", "maintenance tonight")]
 
     run(scenario)
 

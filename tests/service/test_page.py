@@ -129,6 +129,7 @@ def test_five_thousand_instances_can_be_read(on: Served, page: Any, monkeypatch:
     assert page.locator("tbody tr.going").count() == 10  # those that need a look first
     page.get_by_text("200 of 5,000 are shown").wait_for()
     page.get_by_role("link", name="Show more").click()
+    page.get_by_text("1000 of 5,000 are shown").wait_for()
     assert page.locator("tbody tr").count() == 1000
 
 

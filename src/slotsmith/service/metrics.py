@@ -19,7 +19,7 @@ from slotsmith.store.base import Changes
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 # When each series began would be as many series again, and nobody asks for them.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 2, 5, 15, 30, 60, 120, 300, 600, 1200)
 _PASS_SECONDS: Final = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
