@@ -12,7 +12,7 @@ from statistics import median
 from benchmarks.harness import Table, cpu_ms, figure
 from slotsmith.core.decider import decide
 from slotsmith.core.fleet import EMPTY_FLEET, Fleet, observe
-from slotsmith.core.view import View
+from slotsmith.core.view import OnOffer, View
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision
 from slotsmith.model.instance import Instance, InstanceState
@@ -20,6 +20,7 @@ from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
+from slotsmith.model.task import TaskClass
 
 OFFERING = Offering("gpu-4", Resources(slots=4, cpus=16, mem_gib=64))
 START = 1.7e9
@@ -99,6 +100,36 @@ def memory_per_instance(size: int = 20_000) -> float:
     return used / size
 
 
+def offerings(count: int) -> tuple[Offering, ...]:
+    """Offerings of five sizes in three shapes, each with a price of its own."""
+    chance = random.Random(count)
+    sizes = [2 ** (number % 5) for number in range(count)]
+    return tuple(
+        Offering(
+            f"type-{number}",
+            Resources(size, 4.0 * size, 16.0 * size * (1 + number % 3)),
+            price=round(size * chance.uniform(1.0, 1.1), 3),
+        )
+        for number, size in enumerate(sizes)
+    )
+
+
+def choosing(count: int, shapes: int) -> float:
+    """CPU milliseconds of a pass that launches for new tasks of so many shapes, of one offering or several."""
+    chance = random.Random(shapes)
+    first, *others = (OFFERING,) if count == 1 else offerings(count)
+    policy, times = Policy(max_instances=1000), []
+    for _ in range(5):
+        # Never the same twice, since a plan that was just made is not made again.
+        asked = (Resources(chance.randint(1, 4), chance.randint(1, 4), chance.randint(1, 30)) for _ in range(shapes))
+        tasks = tuple(TaskClass(each, chance.randint(1, 20)) for each in asked)
+        view = View(EMPTY_FLEET, ScalingInfo((), tasks), first, others=tuple(map(OnOffer, others)))
+        spent, decision = cpu_ms(partial(decide, view, policy, START))
+        assert decision.launches
+        times.append(spent)
+    return median(times)
+
+
 def tables() -> list[Table]:
     """The figures, with the reference's and the targets beside them."""
     reference = {1_000: 0.86, 10_000: 12.6, 100_000: 221.0}
@@ -116,4 +147,16 @@ def tables() -> list[Table]:
         for size, target in zip(reference, targets, strict=True)
     ]
     rows.append(figure("memory for each tracked instance", memory_per_instance(), "B", target=1024))
-    return [Table("One pass without I/O (CPU time, median)", rows)]
+    choices = [
+        figure(
+            f"{count} offering{'s' if count > 1 else ''}, new tasks of {shapes} shapes",
+            choosing(count, shapes),
+            target=10 if shapes < 10 else None,
+        )
+        for count in (1, 10, 100)
+        for shapes in (1, 3, 10, 40)
+    ]
+    return [
+        Table("One pass without I/O (CPU time, median)", rows),
+        Table("One pass that launches for new tasks (CPU time, median)", choices),
+    ]

@@ -229,7 +229,7 @@ def _large() -> list[Row]:
         asked = Problem(shapes(20_000, 1_000), offered)
         rows += _case(f"20,000 tasks in 1,000 shapes, {what}", asked, Budget.of(1.0), 20_200, 1_000, target)
     huge = Problem(shapes(1_000_000, 10_000), catalogue(800, 1, 1))
-    for budget, name in ((QUICK, "first plan"), (Budget.of(4.0), "plan")):
+    for budget, name in ((QUICK, "first plan"), (Budget.of(2.5), "plan")):
         ms, made = cpu_ms(lambda b=budget: plan(huge, b))  # type: ignore[misc]
         what = f"1,000,000 tasks in 10,000 shapes, 800 types, {name}"
         rows.append(figure(what, ms, target=5_000))

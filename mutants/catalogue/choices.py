@@ -53,7 +53,7 @@ CHOICES: Final = (
         "Long idle instances go even when that leaves fewer than the minimum.",
         ("I5", "W17"),
         "core/terminations.py",
-        "        choose(unneeded, Reason.LONG_IDLE, working - policy.min_instances)\n",
+        "        choose(unneeded, Reason.LONG_IDLE, max(places_lacking, working - policy.min_instances))\n",
         "        choose(unneeded, Reason.LONG_IDLE)\n",
     ),
     Mutant(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from slotsmith.cli import daemon
-from slotsmith.cli.daemon import Daemon
+from slotsmith.cli.daemon import Daemon, Plan
 from slotsmith.clock import SystemClock
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
@@ -50,8 +50,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daemon, "FIRST_PAUSE", 0.01)
 
 
-def one(pool: Pool) -> Callable[[], Pool]:
-    return lambda: pool
+def one(pool: Pool) -> Plan:
+    return Plan(None, lambda: pool)
 
 
 async def run_until(subject: Daemon, condition: Callable[[], bool]) -> dict[str, str]:
@@ -76,7 +76,7 @@ def test_a_pool_that_fails_is_started_anew_and_the_others_go_on() -> None:
         good = Pool()
         made = [Pool(run_error=ZeroDivisionError()), Pool(run_error=KeyError("x")), Pool()]
         rest = iter(made)
-        subject = Daemon({"bad": lambda: next(rest), "good": one(good)}, SystemClock())
+        subject = Daemon({"bad": Plan(None, lambda: next(rest)), "good": one(good)}, SystemClock())
         await run_until(subject, lambda: made[2].calls == ["run"])
         assert made[0].calls == ["setup", "run", "close"]
         assert made[1].calls == ["run", "close"]
@@ -96,7 +96,7 @@ def test_a_pool_that_cannot_be_made_is_tried_again() -> None:
                 raise RuntimeError("not yet")
             return pool
 
-        await run_until(Daemon({"a": make}, SystemClock()), lambda: "run" in pool.calls)
+        await run_until(Daemon({"a": Plan(None, make)}, SystemClock()), lambda: "run" in pool.calls)
         assert tries == 3
 
     asyncio.run(scenario())
@@ -133,7 +133,7 @@ def test_a_set_up_that_hangs_does_not_keep_it_from_ending() -> None:
 
     async def scenario() -> None:
         pool = Hanging()
-        await run_until(Daemon({"a": lambda: pool}, SystemClock()), lambda: pool.calls == ["setup"])
+        await run_until(Daemon({"a": one(pool)}, SystemClock()), lambda: pool.calls == ["setup"])
         assert pool.calls == ["setup", "close"]
 
     asyncio.run(scenario())
@@ -148,7 +148,7 @@ def test_connections_that_do_not_close_do_not_keep_it_from_ending(monkeypatch: p
 
     async def scenario() -> None:
         pool = Sticky()
-        await run_until(Daemon({"a": lambda: pool}, SystemClock()), lambda: pool.calls == ["setup", "run"])
+        await run_until(Daemon({"a": one(pool)}, SystemClock()), lambda: pool.calls == ["setup", "run"])
 
     asyncio.run(scenario())
 
@@ -162,7 +162,7 @@ def test_the_first_signal_stops_and_the_second_ends(monkeypatch: pytest.MonkeyPa
 
     async def scenario() -> None:
         pool = Slow()
-        subject = Daemon({"a": lambda: pool}, SystemClock())
+        subject = Daemon({"a": one(pool)}, SystemClock())
         running = asyncio.create_task(subject.run())
         await until(lambda: pool.calls == ["setup", "run"], what="the start")
         monkeypatch.setattr(os, "_exit", lambda status: (ends.append(status), Pool.stop(pool)))
@@ -172,3 +172,41 @@ def test_the_first_signal_stops_and_the_second_ends(monkeypatch: pytest.MonkeyPa
 
     asyncio.run(scenario())
     assert ends in ([130], [143])
+
+
+def test_a_reload_begins_ends_and_changes_pools_and_leaves_the_others() -> None:
+    made: list[str] = []
+
+    def plan(name: str, settings: int) -> Plan:
+        def make() -> Pool:
+            made.append(f"{name}{settings}")
+            return Pool()
+
+        return Plan(settings, make)
+
+    plans: dict[str, Plan] | None = {"a": plan("a", 1), "b": plan("b", 1), "c": plan("c", 1)}
+    first = plans
+
+    async def check() -> None:
+        subject = Daemon(first or {}, SystemClock(), lambda: plans)
+        running = asyncio.create_task(subject.run())
+        await until(lambda: len(made) == 3, what="three pools")
+        nonlocal_plans({"a": plan("a", 1), "b": plan("b", 2), "d": plan("d", 1)})
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: len(made) == 5, what="a changed and a new one")
+        nonlocal_plans(None)
+        os.kill(os.getpid(), signal.SIGHUP)
+        nonlocal_plans({"c": plan("c", 3)})
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: "c3" in made, what="the one that came back")
+        assert not running.done()
+        subject.stop()
+        assert await running == {}
+
+    def nonlocal_plans(new: dict[str, Plan] | None) -> None:
+        nonlocal plans
+        plans = new
+
+    asyncio.run(check())
+    assert sorted(made) == ["a1", "b1", "b2", "c1", "c3", "d1"]

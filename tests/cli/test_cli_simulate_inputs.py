@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from cli.command_line import CommandLine
@@ -153,3 +155,16 @@ def test_neither_a_trace_nor_a_seed(slotsmith: CommandLine) -> None:
 )
 def test_what_only_goes_with_a_trace(slotsmith: CommandLine, option: str, value: str) -> None:
     assert_one_line(slotsmith("simulate", "--seed", "1", f"--{option}", value), f"--{option} needs --trace")
+
+
+def test_a_schedule_is_not_simulated_without_a_word(slotsmith: CommandLine) -> None:
+    more = '    schedule: [{cron: "0 8 * * *", lasts: 1h, max_instances: 9}]\n'
+    slotsmith.config(CONFIG.replace("    max_instances: 4\n", "    max_instances: 4\n" + more))
+    assert_one_line(slotsmith(*GPU), "pool 'gpu' has a schedule, which is not simulated")
+
+
+def test_limits_in_dollars_can_be_swept(slotsmith: CommandLine) -> None:
+    said = slotsmith(*GPU, "--sweep", "max_dollars_per_hour=3.5,12", "--json")
+    assert said.status == 0, said.err
+    peaks = [run["peak_instances"] for run in json.loads(said.out)["sweep"]]
+    assert peaks[0] == 1

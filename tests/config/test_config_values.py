@@ -129,12 +129,6 @@ def test_an_anchor_may_be_given_anew(recwarn: pytest.WarningsRecorder) -> None:
     assert not recwarn.list
 
 
-def test_variables_of_the_environment_are_not_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADDRESS", "elsewhere")
-    config = config_of(SHORT.replace("{type: queue}", '{type: queue, address: "${ADDRESS}"}'))
-    assert config.pools[0].scheduler == QueueSettings(type="queue", address="${ADDRESS}")
-
-
 def test_a_date_is_text() -> None:
     config = config_of(SHORT.replace("{type: queue}", "{type: queue, address: 2024-02-30}"))
     assert config.pools[0].scheduler == QueueSettings(type="queue", address="2024-02-30")

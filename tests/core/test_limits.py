@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from core.test_several import ALL, HUGE, LARGE, NOW, SPOT, failing, launched, tasks_of, view_of
+from core.test_several import ALL, HUGE, LARGE, NOW, SMALL, SPOT, failing, launched, tasks_of, view_of
 from slotsmith.core.decider import decide
 from slotsmith.core.fleet import EMPTY_FLEET, observe
 from slotsmith.core.spending import money
@@ -130,9 +130,11 @@ def test_headroom_is_launched_and_kept(offerings: tuple[Offering, ...], kind: Of
     assert not idle.launches
     assert [each.reason for each in idle.terminations] == [Reason.LONG_IDLE]
     # Pending tasks take of it, and it is filled up again.
+    more, agents = fleet_of((kind, InstanceState.RUNNING, 2), idle_for=9000.0)
     busy = decide(view_of((tasks_of(4, 2),), offerings=offerings, agents=agents, **more), policy, NOW)
     assert not busy.terminations
-    assert sum(launch.count * launch.offering.capacity.slots for launch in busy.launches) >= 2
+    assert sum(launch.count * launch.offering.capacity.slots for launch in busy.launches) >= 6
+    assert {launch.reason for launch in busy.launches} == {"the headroom is 6 slots"}
 
 
 @pytest.mark.parametrize("offerings", [ONE, ALL])
@@ -164,3 +166,39 @@ def test_a_scheduler_that_counts_has_headroom_beyond_what_it_asks_for() -> None:
     assert decide(view, Policy(max_instances=9, headroom_slots=3), NOW).launch_count == 3
     coming: View = replace(view, in_flight=(InFlight("t", LARGE.name, 3, NOW),))
     assert not decide(coming, Policy(max_instances=9, headroom_slots=3), NOW).launches
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(max_instances=2, min_instances=2),
+        Policy(max_instances=2, headroom_slots=2),
+        Policy(max_instances=20, headroom_slots=2, max_dollars_per_hour=9.0),
+        Policy(max_instances=20, min_instances=2, max_slots=9),
+    ],
+)
+def test_i5_idle_instances_of_the_wrong_size_make_room_for_tasks(policy: Policy) -> None:
+    """They are kept for the minimum or the headroom, and a task of eight slots fits on none of them."""
+    more, agents = fleet_of((SMALL, InstanceState.RUNNING, 2), idle_for=9000.0)
+    quiet = decide(view_of(agents=agents, **more), policy, NOW)
+    assert not quiet.terminations
+    view = view_of((tasks_of(8),), agents=agents, **more)
+    decision = decide(view, policy, NOW)
+    assert {each.reason for each in decision.terminations} == {Reason.LONG_IDLE}
+    assert not decision.launches
+    assert decision.unmet
+    # While they go nothing takes their place, and then what the task needs does.
+    leaving = frozenset(each.id for each in decision.terminations)
+    assert not decide(replace(view, draining=leaving), policy, NOW + 1).launches
+    left = [instance for instance in view.fleet.instances if instance.id not in leaving]
+    agents = tuple(agent for agent in agents if agent.name not in leaving)
+    gone = view_of((tasks_of(8),), agents=agents, fleet=observe(view.fleet, left, agents, NOW + 2))
+    assert launched(decide(gone, policy, NOW + 2))[HUGE.name] == 1
+
+
+def test_a_task_that_no_money_could_pay_for_moves_nothing() -> None:
+    more, agents = fleet_of((SMALL, InstanceState.RUNNING, 2), idle_for=9000.0)
+    policy = Policy(max_instances=9, min_instances=2, max_dollars_per_hour=5.0)
+    decision = decide(view_of((tasks_of(8),), agents=agents, **more), policy, NOW)
+    assert not decision.terminations
+    assert "maximum of $5.00 per hour" in decision.unmet[0].reason

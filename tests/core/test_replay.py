@@ -10,13 +10,16 @@ import pytest
 from random_cases import random_case
 from vector_files import VECTORS, vector_cases
 
+from slotsmith.core.decider import decide
 from slotsmith.core.fleet import EMPTY_FLEET, observe
 from slotsmith.core.recording import fold, view_change
-from slotsmith.core.replay import RULES, ReplayError, ReplayTick, load_cases, parse_cases, replay
-from slotsmith.core.view import View
+from slotsmith.core.replay import RULES, ReplayError, ReplayTick, load_cases, parse_cases, replay, run_case
+from slotsmith.core.view import OnOffer, View
 from slotsmith.model.agent import Agent
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch import InFlight
+from slotsmith.model.launch_error import ErrorKind, LaunchFailures
+from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
@@ -374,3 +377,27 @@ def test_what_was_recorded_is_told_again(seed: int) -> None:
     document = json.loads(json.dumps(fold("pool", rows)))
     told = replay(parse_cases(document))["cases"][0]["ticks"]
     assert told == replay((replace(case, ticks=tuple(ticks)),))["cases"][0]["ticks"]
+
+
+def test_what_was_recorded_of_a_pool_with_several_offerings_is_told_again() -> None:
+    """Offerings, the back-off of each, what launches are for and what has been spent go into a record and come back."""
+    kinds = (Offering("six", Resources(6), price=5.0), Offering("four", Resources(4), "b", "spot", price=3.4))
+    failed = LaunchFailures(1, ErrorKind.CAPACITY, "none left", 90.0, 130.0)
+    tasks = (TaskClass(Resources(3), 2), TaskClass(Resources(2), 2), TaskClass(Resources(4), 1))
+    policy = Policy(max_instances=9, headroom_slots=3, max_dollars_per_month=40.0, group_priorities=(("g", 2),))
+    view = View(EMPTY_FLEET, ScalingInfo((), tasks), kinds[0], others=(OnOffer(kinds[1], failed),))
+    launched = decide(view, policy, 100.0)
+    token = "t1"
+    promises = next(launch.promises for launch in launched.launches)
+    coming = (InFlight(token, "six/on-demand", launched.launch_count, 100.0),)
+    later = replace(view, in_flight=coming, promised={token: promises}, spent_this_month=4.5)
+    views = [(100.0, view), (101.0, later), (140.0, replace(later, others=(OnOffer(kinds[1]),)))]
+    befores = [None, *(each for _, each in views)]
+    rows = [(at, view_change(before, each, policy)) for before, (at, each) in zip(befores, views, strict=False)]
+    (case,) = parse_cases(json.loads(json.dumps(fold("pool", rows))))
+    assert (case.policy, case.offering, case.others) == (policy, kinds[0], kinds[1:])
+    assert case.ticks[1].promised == {token: promises}
+    told = [(each.launch, each.terminations) for each in run_case(case)]
+    decisions = [decide(each, policy, at) for at, each in views]
+    assert told == [(each.launch_count, each.terminations) for each in decisions]
+    assert told[0][0] > 0

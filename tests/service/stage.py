@@ -66,7 +66,8 @@ async def stage(
     provider = FakeProvider(clock)  # type: ignore[arg-type]
     hub = Hub(["gpu", "cpu"])
     store.on_commit = hub.committed
-    desk = Desk({"gpu": True, "cpu": False}, clock)
+    desk = Desk(clock)
+    desk.set_out({"gpu": True, "cpu": False})
     metrics = Metrics(clock)
 
     def make() -> Provisioner:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from store_values import url_of
+from store_values import Opener, url_of
 
 from slotsmith.store.sql import SqlStore, open_store
-
-Opener = Callable[..., SqlStore]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from slotsmith.model.offering import Offering
 from slotsmith.model.record import InstanceRecord
 from slotsmith.model.resources import Resources
 from slotsmith.store.base import Changes
+from slotsmith.store.sql import SqlStore
+
+Opener = Callable[..., SqlStore]
+"""Opens the test's store, with options of `open_store`."""
 
 POOL = "gpu"
 OFFERING = Offering("g4dn.xlarge", Resources(1, 4, 16.0), "us-east-1a", "spot", 0.31)

@@ -6,9 +6,8 @@ import time
 
 import pytest
 from sqlalchemy import Engine, event
-from store_values import OFFERING, changes, intent, record
+from store_values import OFFERING, Opener, changes, intent, record
 
-from conftest import Opener
 from slotsmith.model.decision import Decision, Launch, Reason
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch import INTENT_TRANSITIONS, IntentState

@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from store_values import changes, intent, record, url_of
+from store_values import Opener, changes, intent, record, url_of
 
-from conftest import Opener
 from slotsmith.store.base import StoreError
 from slotsmith.store.lock import StoreLock
 from slotsmith.store.place import Place

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from store_values import changes, url_of
+from store_values import Opener, changes, url_of
 
-from conftest import Opener
 from slotsmith.store.base import StoreError
 from slotsmith.store.sql import SqlStore, open_store
 

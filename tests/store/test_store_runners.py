@@ -7,9 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from store_values import changes, intent
+from store_values import Opener, changes, intent
 
-from conftest import Opener
 from slotsmith.store.base import StoreError, StoreRunner
 from slotsmith.store.writer import InlineRunner, ThreadRunner
 

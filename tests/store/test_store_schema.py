@@ -11,8 +11,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Table, create_engine, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
+from store_values import Opener
 
-from conftest import Opener
 from slotsmith.store import migrations
 from slotsmith.store.schema import metadata
 from slotsmith.store.sql import SqlStore

@@ -9,11 +9,13 @@ import typer
 
 from slotsmith import __version__
 from slotsmith.cli.adopt import register as register_adopt
+from slotsmith.cli.aws import register as register_aws
 from slotsmith.cli.config import register as register_config
 from slotsmith.cli.demo import register as register_demo
 from slotsmith.cli.down import register as register_down
 from slotsmith.cli.explain import register as register_explain
 from slotsmith.cli.export import register as register_export
+from slotsmith.cli.gcp import register as register_gcp
 from slotsmith.cli.plan import register as register_plan
 from slotsmith.cli.replay import register as register_replay
 from slotsmith.cli.run import register as register_run
@@ -46,6 +48,8 @@ COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
     register_plan,
     register_token,
     register_config,
+    register_aws,
+    register_gcp,
 )
 """Each adds a command or a group; the help lists them in this order."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -53,14 +54,53 @@ def show(config: ConfigOption = DEFAULT_CONFIG, json_output: JsonOption = False)
     if json_output:
         write_json(view)
         return
+    _write_yaml(view, sys.stdout)
+
+
+@_group.command("convert")
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="MASTER_YAML", help="A Determined master.yaml.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to write it, readable by you alone; never replaced."
+        ),
+    ] = None,
+) -> None:
+    """Write the resource pools of a Determined master.yaml as a configuration of slotsmith, secrets in clear."""
+    from slotsmith.config import private_view
+
+    view = private_view(read(file))
+    if output is None:
+        _write_yaml(view, sys.stdout)
+        return
+    try:
+        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise CommandError(f"{output} cannot be written: {error.strerror}") from None
+    with os.fdopen(fd, "w", encoding="utf-8") as stream:
+        _write_yaml(view, stream)
+
+
+@_group.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors that complete and check YAML."""
+    from slotsmith.config import json_schema
+
+    write_json(json_schema())
+
+
+def _write_yaml(view: dict[str, Any], stream: TextIO) -> None:
     from ruamel.yaml import YAML
+
+    from slotsmith.config.environment import escape
 
     yaml = YAML(typ="safe", pure=True)
     # Its stubs know only the values that these are given by its own constructor.
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 4096
-    yaml.dump(view, sys.stdout)
+    yaml.dump(escape(view), stream)
 
 
 def _connect(settings: Config, file: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -37,15 +38,36 @@ class Runner(Protocol):
     async def close(self) -> None: ...
 
 
-class Daemon:
-    """Runs one pool for each of `makers`, which give a fresh runner at each call."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A pool as it is to be run: `settings` are what a change is noticed by, `make` gives a fresh runner."""
 
-    def __init__(self, makers: Mapping[str, Callable[[], Runner]], clock: Clock) -> None:
-        self._makers = makers
+    settings: object
+    make: Callable[[], Runner]
+
+
+@dataclass(slots=True)
+class _Place:
+    """What the daemon knows of one pool. `wake` ends a pause, because the plan has changed or all is to end."""
+
+    plan: Plan | None
+    wake: asyncio.Event
+    runner: Runner | None = None
+    first: bool = True
+
+
+class Daemon:
+    """Runs one pool for each plan. On SIGHUP, `reload` says what the plans are now; None = what they were."""
+
+    def __init__(
+        self, plans: Mapping[str, Plan], clock: Clock, reload: Callable[[], Mapping[str, Plan] | None] = lambda: None
+    ) -> None:
+        self._places = {pool: _Place(plan, asyncio.Event()) for pool, plan in plans.items()}
         self._clock = clock
+        self._reload = reload
         self._log = structlog.get_logger("slotsmith.daemon")
         self._stopping = asyncio.Event()
-        self._running: dict[str, Runner] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._invalid: dict[str, str] = {}
 
     async def run(self) -> dict[str, str]:
@@ -57,18 +79,61 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         try:
-            await asyncio.gather(*(self._keep(pool) for pool in self._makers))
+            for pool in self._places:
+                self._start(pool)
+            while self._tasks:
+                await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+                self._forget_ended()
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
-        return self._invalid if len(self._invalid) == len(self._makers) else {}
+        return self._invalid if self._all_invalid() else {}
 
     def stop(self) -> None:
         """End all pools cleanly; their instances stay."""
         self._stopping.set()
-        for runner in self._running.values():
-            runner.stop()
+        for place in self._places.values():
+            self._interrupt(place)
+
+    def reload(self) -> None:
+        """Take in changed plans: new pools begin, changed ones begin anew, and those that are gone end."""
+        plans = None if self._stopping.is_set() else self._reload()
+        if plans is None:
+            return
+        changes = {"new": [pool for pool in plans if pool not in self._places], "changed": [], "gone": []}
+        for pool, place in self._places.items():
+            plan = plans.get(pool)
+            if place.plan is not None and plan is not None and plan.settings == place.plan.settings:
+                continue
+            changes["gone" if plan is None else "changed"].append(pool)
+            place.plan, place.first = plan, True
+            self._invalid.pop(pool, None)
+            self._interrupt(place)
+        self._log.info("the configuration has been read again; instances stay", **changes)
+        for pool in [*changes["new"], *changes["changed"]]:
+            self._places.setdefault(pool, _Place(plans[pool], asyncio.Event()))
+            self._start(pool)
+
+    def _start(self, pool: str) -> None:
+        if pool not in self._tasks:
+            self._tasks[pool] = asyncio.create_task(self._keep(pool, self._places[pool]), name=f"pool {pool}")
+
+    def _forget_ended(self) -> None:
+        for pool, task in list(self._tasks.items()):
+            if task.done():
+                del self._tasks[pool]
+                if self._places[pool].plan is None:
+                    del self._places[pool]
+
+    def _interrupt(self, place: _Place) -> None:
+        place.wake.set()
+        if place.runner is not None:
+            place.runner.stop()
+
+    def _all_invalid(self) -> bool:
+        return len(self._invalid) == len(self._places)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stopping.is_set():
@@ -77,39 +142,41 @@ class Daemon:
         self._log.info("stopping; instances stay", signal=number.name)
         self.stop()
 
-    async def _keep(self, pool: str) -> None:
-        """Run a pool, and run it anew when a fault of the program ends it."""
-        pause, first = FIRST_PAUSE, True
-        while not self._stopping.is_set():
+    async def _keep(self, pool: str, place: _Place) -> None:
+        """Run a pool, and run it anew when a fault of the program ends it, or a changed plan."""
+        pause, failed = FIRST_PAUSE, False
+        while not self._stopping.is_set() and (plan := place.plan) is not None:
             began = self._clock.now()
+            place.wake.clear()
             try:
-                await self._run_once(pool, first)
+                await self._run_once(pool, place, plan)
             except Exception as error:  # noqa: BLE001 - a fault of ours or of a plugin, and the other pools go on
                 worked = self._clock.now() - began
-                pause = FIRST_PAUSE if first or worked > LONGEST_PAUSE else min(LONGEST_PAUSE, 2 * pause)
+                pause = min(LONGEST_PAUSE, 2 * pause) if failed and worked <= LONGEST_PAUSE else FIRST_PAUSE
                 self._log.exception("pool has failed, starting it anew", pool=pool, error=str(error), pause=pause)
-                first = False
+                place.first, failed = False, True
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
-                        await self._stopping.wait()
+                        await place.wake.wait()
             else:
-                return
+                failed = False
+                if place.plan is plan:
+                    return
 
-    async def _run_once(self, pool: str, first: bool) -> None:
-        runner = self._makers[pool]()
-        self._running[pool] = runner
+    async def _run_once(self, pool: str, place: _Place, plan: Plan) -> None:
+        runner = place.runner = plan.make()
         try:
-            if first:
-                await self._set_up(pool, runner)
-            if not self._stopping.is_set():
+            if place.first:
+                await self._set_up(pool, place, runner)
+            if not place.wake.is_set():
                 await runner.run()
         finally:
-            del self._running[pool]
+            place.runner = None
             await self._close(pool, runner)
 
-    async def _set_up(self, pool: str, runner: Runner) -> None:
+    async def _set_up(self, pool: str, place: _Place, runner: Runner) -> None:
         """The first set-up. Only a plain no of the provider counts; whatever else fails, the runner waits out."""
-        stopped = asyncio.create_task(self._stopping.wait())
+        stopped = asyncio.create_task(place.wake.wait())
         done = asyncio.create_task(runner.setup())
         try:
             await asyncio.wait((stopped, done), timeout=FIRST_LOOK, return_when=asyncio.FIRST_COMPLETED)
@@ -120,7 +187,7 @@ class Daemon:
             await asyncio.gather(stopped, done, return_exceptions=True)
         if isinstance(error, ProviderError) and error.kind is ErrorKind.INVALID:
             self._invalid[pool] = str(error)
-            if len(self._invalid) == len(self._makers):
+            if self._all_invalid():
                 self.stop()
 
     async def _close(self, pool: str, runner: Runner) -> None:

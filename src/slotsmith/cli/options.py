@@ -34,10 +34,13 @@ StoreOption = Annotated[
 
 
 def read(path: Path) -> Config:
-    """The configuration at `path`; raises `ConfigError`."""
+    """The configuration at `path`; what its reader wants told goes to standard error. Raises `ConfigError`."""
     from slotsmith.config import load_config
 
-    return load_config(path)
+    config = load_config(path)
+    for note in config.notes:
+        typer.echo(f"slotsmith: {path}: {note}", err=True)
+    return config
 
 
 def one_pool(config: Config, name: str | None, file: Path) -> PoolSettings:

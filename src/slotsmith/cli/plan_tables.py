@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from slotsmith.cli.plan_inputs import PlanInputs
     from slotsmith.core.planning.plan import Plan
+    from slotsmith.model.offering import Offering
 
 MOST_REASONS: Final = 20
 """Reasons that are told one by one."""
@@ -23,20 +24,22 @@ _MOST_NAMES: Final = 5
 def report(inputs: PlanInputs, plan: Plan, seconds: float) -> Iterator[RenderableType]:
     """The plan as tables and lines."""
     if plan.launches:
-        yield launch_table(plan)
+        yield launch_table(inputs, plan)
     yield table(("figure", "value", ""), _figures(inputs, plan, seconds))
     if plan.unmet:
         yield from _left_over(inputs, plan)
 
 
-def launch_table(plan: Plan) -> RenderableType:
-    """A line for each offering, dearest in sum first."""
+def launch_table(inputs: PlanInputs, plan: Plan) -> RenderableType:
+    """A line for each offering, dearest in sum first. What an instance has stands there too: in a catalogue of
+    hundreds, the cheapest gpus may be of a kind that nobody thought of."""
     rows = [
         (
             planned.offering.instance_type,
             planned.offering.zone or "-",
             planned.offering.market or "-",
             f"{planned.count:,}",
+            _has(planned.offering, inputs.gpu_types.get(planned.offering.instance_type, "")),
             _dollars(planned.offering.price or 0.0),
             _dollars(planned.count * (planned.offering.price or 0.0)),
         )
@@ -44,7 +47,15 @@ def launch_table(plan: Plan) -> RenderableType:
             plan.launches, key=lambda each: (-each.count * (each.offering.price or 0.0), each.offering.name)
         )
     ]
-    return table(("launch", "zone", "market", "count", "price", "cost per hour"), rows)
+    return table(("launch", "zone", "market", "count", "each has", "price", "cost per hour"), rows)
+
+
+def _has(offering: Offering, gpu_type: str) -> str:
+    """`4 T4, 48 cpus, 192 GiB`."""
+    capacity = offering.capacity
+    gpus = [f"{capacity.slots:,} {gpu_type}" if gpu_type else many(capacity.slots, "gpu")] if capacity.slots else []
+    cpus = f"{capacity.cpus:,.10g} cpu{'s' if capacity.cpus != 1 else ''}"
+    return ", ".join([*gpus, cpus, f"{capacity.mem_gib:,.10g} GiB"])
 
 
 def many(count: int, word: str) -> str:

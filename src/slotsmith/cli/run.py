@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from slotsmith.cli.options import DEFAULT_CONFIG, ConfigOption, read
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from slotsmith.cli.daemon import Daemon, Plan
     from slotsmith.config import Config
     from slotsmith.config.assembly import Assembly
 
@@ -38,7 +39,7 @@ def run(
     """Keep all pools of the configuration as large as they need to be.
 
     Ends cleanly on SIGTERM and on Ctrl-C; instances stay, and the next run finds them again. A second signal ends it
-    at once.
+    at once. SIGHUP takes in a changed file; one that is not right is refused whole.
     """
     from slotsmith import logs
 
@@ -61,29 +62,26 @@ def _serve(settings: Config, file: Path) -> None:
     from slotsmith.config.assembly import Assembly
 
     with open_writable(settings.store.url) as store, store.lock(), Assembly(settings, store) as assembly:
-        refused = asyncio.run(_run(assembly))
+        refused = asyncio.run(_run(assembly, file))
     if refused:
         raise CommandError("\n".join(f"{file}: pool '{pool}': {error}" for pool, error in refused.items()))
 
 
-async def _run(assembly: Assembly) -> dict[str, str]:
-    from slotsmith.cli.daemon import Daemon
-
-    pools = {pool.name: pool for pool in assembly.config.pools}
-    daemon = Daemon({name: partial(assembly.provisioner, pool) for name, pool in pools.items()}, assembly.clock)
-    async with keeping_books(assembly, sorted(pools)):
+async def _run(assembly: Assembly, file: Path) -> dict[str, str]:
+    daemon = make_daemon(assembly, file, _plans)
+    async with keeping_books(assembly):
         return await daemon.run()
 
 
 @asynccontextmanager
-async def keeping_books(assembly: Assembly, pools: Sequence[str]) -> AsyncIterator[None]:
+async def keeping_books(assembly: Assembly) -> AsyncIterator[None]:
     """Look after the store while pools run, and log that they do."""
     import asyncio
 
     import structlog
 
     log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
-    log.info("running", pools=pools)
+    log.info("running", pools=sorted(pool.name for pool in assembly.config.pools))
     pruning = asyncio.create_task(_prune_for_ever(assembly, log))
     try:
         yield
@@ -91,6 +89,45 @@ async def keeping_books(assembly: Assembly, pools: Sequence[str]) -> AsyncIterat
         pruning.cancel()
         await asyncio.gather(pruning, return_exceptions=True)
         log.info("stopped")
+
+
+def make_daemon(assembly: Assembly, file: Path, plans: Callable[[Assembly], dict[str, Plan]]) -> Daemon:
+    """A daemon for what `plans` makes of the configuration, now and whenever the file is read again."""
+    import structlog
+
+    from slotsmith.cli.daemon import Daemon
+
+    log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
+    return Daemon(plans(assembly), assembly.clock, lambda: plans(assembly) if _reload(assembly, file, log) else None)
+
+
+def _plans(assembly: Assembly) -> dict[str, Plan]:
+    from slotsmith.cli.daemon import Plan
+
+    return {pool.name: Plan(pool, partial(assembly.provisioner, pool)) for pool in assembly.config.pools}
+
+
+def _reload(assembly: Assembly, file: Path, log: FilteringBoundLogger) -> bool:
+    """Take the file in again, whole or not at all; whether it was taken in."""
+    from slotsmith import logs
+    from slotsmith.config import ConfigError, load_config
+
+    try:
+        new = load_config(file)
+    except ConfigError as error:
+        for problem in str(error).splitlines():
+            log.error("the changed configuration is refused, the old one goes on", problem=problem)
+        return False
+    for key in ("cluster", "store", "service"):
+        if getattr(new, key) != getattr(assembly.config, key):
+            problem = f"{file}: {key}: it can only be changed by a restart"
+            log.error("the changed configuration is refused, the old one goes on", problem=problem)
+            return False
+    for note in new.notes:
+        log.info("the configuration is read in part", note=note)
+    logs.setup(new.log.format, new.log.level)
+    assembly.config = new
+    return True
 
 
 async def _prune_for_ever(assembly: Assembly, log: FilteringBoundLogger) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,7 +38,7 @@ def serve(
     """Keep all pools as large as they need to be, and serve an API, metrics and a web page.
 
     Like `run`, ends cleanly on SIGTERM and on Ctrl-C; instances stay. Beyond this machine tokens are needed
-    (see `slotsmith token`).
+    (see `slotsmith token`). SIGHUP takes in changed pools; what the file says of the service needs a restart.
     """
     from slotsmith import logs
 
@@ -48,7 +49,7 @@ def serve(
     except ModuleNotFoundError as error:
         raise CommandError(f"{NEEDS_EXTRA} ({error.name} is missing)") from None
     logs.setup(settings.log.format, settings.log.level)
-    refused = _serve(settings, where)
+    refused = _serve(settings, where, config)
     if refused:
         raise CommandError("\n".join(f"{config}: pool '{pool}': {error}" for pool, error in refused.items()))
     return 0
@@ -63,7 +64,7 @@ def _listening(settings: ServiceSettings, listen: str) -> ServiceSettings:
         raise CommandError(f"--listen: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
-def _serve(settings: Config, where: ServiceSettings) -> dict[str, str]:
+def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, str]:
     import asyncio
 
     from slotsmith.cli.books import open_writable
@@ -80,16 +81,16 @@ def _serve(settings: Config, where: ServiceSettings) -> dict[str, str]:
         Assembly(settings, store, clock=clock, watch=metrics) as assembly,
     ):
         try:
-            return asyncio.run(_run(assembly, where, metrics))
+            return asyncio.run(_run(assembly, where, metrics, file))
         except ServiceError as error:
             raise CommandError(str(error)) from None
 
 
-async def _run(assembly: Assembly, where: ServiceSettings, metrics: Metrics) -> dict[str, str]:
+async def _run(assembly: Assembly, where: ServiceSettings, metrics: Metrics, file: Path) -> dict[str, str]:
     import asyncio
 
-    from slotsmith.cli.daemon import Daemon
-    from slotsmith.cli.run import keeping_books
+    from slotsmith.cli.daemon import Plan
+    from slotsmith.cli.run import keeping_books, make_daemon
     from slotsmith.clock import system_secret
     from slotsmith.service.access import Gate
     from slotsmith.service.app import make_app
@@ -101,9 +102,7 @@ async def _run(assembly: Assembly, where: ServiceSettings, metrics: Metrics) -> 
     from slotsmith.store.writer import ThreadRunner
 
     clock, store, loop = assembly.clock, assembly.store, asyncio.get_running_loop()
-    pools = {pool.name: pool for pool in assembly.config.pools}
-    hub = Hub(pools)
-    desk = Desk({name: assembly.takes_views(pool) for name, pool in pools.items()}, clock)
+    hub, desk = Hub(), Desk(clock)
     people = People(store)
     run_read = ThreadRunner()
     gate = Gate(people, run_read, clock, system_secret, required=where.require_tokens or not where.on_loopback)
@@ -115,13 +114,21 @@ async def _run(assembly: Assembly, where: ServiceSettings, metrics: Metrics) -> 
         loop.call_soon_threadsafe(hub.committed, changes)
 
     store.on_commit = committed
-    makers = {name: desk.maker(name, partial(assembly.provisioner, pool)) for name, pool in pools.items()}
-    daemon = Daemon(makers, clock)
+
+    def plans(assembly: Assembly) -> dict[str, Plan]:
+        pools = {pool.name: pool for pool in assembly.config.pools}
+        hub.follow(pools)
+        desk.set_out({name: assembly.takes_views(pool) for name, pool in pools.items()})
+        return {
+            name: Plan(pool, desk.maker(name, partial(assembly.provisioner, pool))) for name, pool in pools.items()
+        }
+
+    daemon = make_daemon(assembly, file, plans)
     serving = asyncio.create_task(server.run())
     serving.add_done_callback(lambda _: daemon.stop())
     say(f"serving on {server.address}")
     try:
-        async with keeping_books(assembly, sorted(pools)):
+        async with keeping_books(assembly):
             return await daemon.run()
     finally:
         hub.close()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SIMULATED: Final = "simulated"
 """The type of a provider and of a scheduler that can be simulated."""
 
+_LONGEST_NUMBER = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
@@ -39,6 +41,8 @@ def simulated_pool(file: Path, name: str | None) -> PoolSettings:
                 f"{file}: pool {quoted(pool.name)} has a {part} of type {quoted(kind)}; only one of type "
                 f"'{SIMULATED}' can be simulated"
             )
+    if pool.schedule:
+        raise CommandError(f"{file}: pool {quoted(pool.name)} has a schedule, which is not simulated: leave it out")
     return pool
 
 
@@ -90,10 +94,12 @@ def _read_jobs(trace: Path) -> tuple[Job, ...]:
 
 def read_sweep(text: str, pool: PoolSettings) -> Sweep:
     """`KEY=VALUE,VALUE`: the key is one of a pool's limits and periods, and each value stands as in the file."""
+    from slotsmith.config import PoolSettings
     from slotsmith.model.policy import Policy
 
     key, equals, values = text.partition("=")
-    known = [field.name for field in fields(Policy)]
+    one_value = PoolSettings.model_fields.keys() - {"group_priorities"}
+    known = [field.name for field in fields(Policy) if field.name in one_value]
     key = key.strip()
     if not equals:
         raise CommandError(
@@ -119,7 +125,9 @@ def _changed(pool: PoolSettings, key: str, text: str) -> PoolSettings:
     from slotsmith.config import PoolSettings
     from slotsmith.config.explain import explain
 
-    value: int | str = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text
+    value: float | str = text
+    if text.isascii() and text.replace(".", "", 1).isdigit() and len(text) < _LONGEST_NUMBER:
+        value = float(text) if "." in text else int(text)
     data = pool.model_dump(mode="json") | {"provider": pool.provider, "scheduler": pool.scheduler, key: value}
     try:
         return PoolSettings.model_validate(data)

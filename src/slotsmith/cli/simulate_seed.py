@@ -66,8 +66,10 @@ def _event(line: str) -> str:
 
 
 def _pool(scenario: Scenario) -> str:
-    policy, offering = scenario.policy, scenario.provider.offerings[0]
+    policy, offering = scenario.policy, scenario.provider.largest
     second = ", beside a second pool" if scenario.second_pool else ""
+    others = len(scenario.provider.offerings) - 1
+    second = (f", or one of {plural(others, 'other offering')}" if others else "") + second
     return (
         f"{policy.min_instances} to {policy.max_instances} instances of {offering.capacity}, idle for "
         f"{span(policy.max_idle_agent_period)}; boot {span(scenario.provider.boot_time)}{second}"

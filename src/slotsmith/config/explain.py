@@ -56,7 +56,9 @@ def explain(error: ErrorDetails, model: type[BaseModel], value: Any) -> tuple[Pa
     if rest and rest[0] in _known(model, path):
         # The file does not have the key, so it is the default that does not fit the rest.
         path, found, note = (*path, rest[0]), error["input"], " (the default)"
-    if tells_value or _is_secret(model, path):
+    # What contradicts itself within a block is not made clearer by saying that there is a block.
+    of_block = error["type"] == "value_error" and isinstance(found, dict)
+    if tells_value or of_block or _is_secret(model, path):
         return path, expected
     return path, f"{expected}, got {shown(found)}{note}"
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from slotsmith.config.determined import Translation, is_determined, translate
+from slotsmith.config.environment import apply_overrides
 from slotsmith.config.errors import ConfigError, Path, Problem, key_path, shown
 from slotsmith.config.explain import explain
 from slotsmith.config.models import Config, PoolSettings
@@ -20,7 +25,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 def load_config(path: FilePath, plugins: tuple[Plugins, Plugins] | None = None) -> Config:
-    """The settings in the file.
+    """The settings in the file, which is a native one or a Determined `master.yaml`.
 
     `plugins` are those of the kinds provider and scheduler; by default what the installed packages offer.
 
@@ -30,27 +35,77 @@ def load_config(path: FilePath, plugins: tuple[Plugins, Plugins] | None = None) 
     return read_config(read_file(path), str(path), plugins)
 
 
-def read_config(text: str, file: str, plugins: tuple[Plugins, Plugins] | None = None) -> Config:
-    """Like `load_config`, from text; `file` is how errors name it."""
-    document = parse(text, file)
+def read_config(
+    text: str,
+    file: str,
+    plugins: tuple[Plugins, Plugins] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Like `load_config`, from text; `file` is how errors name it, `environ` replaces the process's environment."""
+    source = _read_source(text, file, os.environ if environ is None else environ)
+    if source.translation and not source.data["pools"]:
+        raise ConfigError(source.problems)
     providers, schedulers = plugins or (Plugins("provider"), Plugins("scheduler"))
-    config = _Validation(document, providers, schedulers).config()
-    if document.problems or config is None:
-        raise ConfigError(document.problems)
-    return config
+    config = _Validation(source, providers, schedulers).config()
+    if source.problems or config is None:
+        raise ConfigError(source.problems)
+    return config.with_notes(source.translation.notes if source.translation else ())
+
+
+@dataclass(slots=True)
+class _Source:
+    """The native values of a file, and how to say where one of them comes from."""
+
+    document: Document
+    data: Any
+    translation: Translation | None = None
+    variables: dict[Path, str] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[Problem]:
+        return self.document.problems
+
+    def line(self, path: Path) -> int | None:
+        return self.document.line(self.translation.place(path) if self.translation else path)
+
+    def refuse(self, path: Path, text: str) -> None:
+        """Something is wrong with the value at this native path."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.variables:
+                self.refuse_variable(self.variables[path[:end]], f"{key_path(path)}: {text}")
+                return
+        place = self.translation.place(path) if self.translation else path
+        self.problems.append(self.document.problem(place, key_path(place), text))
+
+    def refuse_variable(self, variable: str, text: str) -> None:
+        self.problems.append(Problem(f"environment variable {variable}", None, "", text))
+
+
+def _read_source(text: str, file: str, environ: Mapping[str, str]) -> _Source:
+    document = parse(text, file)
+    translation = None
+    if is_determined(document.data):
+        # A Determined file may have scripts with `${...}` in them, which mean what they mean on the instance.
+        translation = translate(document)
+        document.problems.extend(translation.problems)
+    elif "${" in text:
+        document = parse(text, file, environ)
+    source = _Source(document, translation.data if translation else document.data, translation)
+    source.variables = apply_overrides(source.data, environ, source.refuse_variable)
+    return source
 
 
 class _Validation:
-    """One file's way from plain values to settings; problems go into the document."""
+    """One file's way from plain values to settings; problems go into the source."""
 
-    def __init__(self, document: Document, providers: Plugins, schedulers: Plugins) -> None:
-        self._document = document
+    def __init__(self, source: _Source, providers: Plugins, schedulers: Plugins) -> None:
+        self._source = source
         self._providers = providers
         self._schedulers = schedulers
         self._needs_cluster: list[str] = []
 
     def config(self) -> Config | None:
-        data = self._document.data
+        data = self._source.data
         if not isinstance(data, dict):
             self._problem((), f"expected a mapping of keys, got {shown(data)}")
             return None
@@ -122,9 +177,9 @@ class _Validation:
             if not isinstance(name, str):
                 continue
             if name in first:
-                before = self._document.line(("pools", first[name], "name"))
+                before = self._source.line(("pools", first[name], "name"))
                 self._problem(("pools", index, "name"), f"duplicate pool name {quoted(name)}, already on line {before}")
             first.setdefault(name, index)
 
     def _problem(self, path: Path, text: str) -> None:
-        self._document.problems.append(Problem(self._document.file, self._document.line(path), key_path(path), text))
+        self._source.refuse(path, text)

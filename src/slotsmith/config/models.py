@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -14,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SerializeAsAny,
     ValidationInfo,
     field_validator,
@@ -233,6 +235,18 @@ class Config(_Settings):
     service: ServiceSettings = ServiceSettings()
     # Not strict, because a list becomes a tuple; the pools in it are strict by themselves.
     pools: tuple[PoolSettings, ...] = Field(min_length=1, strict=False, description="the resource pools")
+
+    _notes: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of the file wants told, one line each; empty for a native file."""
+        return self._notes
+
+    def with_notes(self, notes: Iterable[str]) -> Config:
+        """The same settings, with these notes."""
+        self._notes = tuple(notes)
+        return self
 
     def pool(self, name: str) -> PoolSettings | None:
         """The pool of this name; None = there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -12,6 +12,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
+from slotsmith.config.environment import fill_in
 from slotsmith.config.errors import ConfigError, Path, Problem
 from slotsmith.text import one_line, quoted
 
@@ -70,8 +71,10 @@ def read_file(path: FilePath) -> str:
         raise _failure(file, line, f"is not UTF-8 text (byte {error.start})") from None
 
 
-def parse(text: str, file: str) -> Document:
+def parse(text: str, file: str, environ: Mapping[str, str] | None = None) -> Document:
     """The document in `text`; `file` is how problems name it. Duplicate keys and the like are its `problems`.
+
+    With `environ`, `${VAR}` in a value stands for a variable; if it is all of the value, so does the variable's type.
 
     Raises:
         ConfigError: `text` is not one YAML document, or nests too deep.
@@ -94,7 +97,7 @@ def parse(text: str, file: str) -> Document:
     if node is None:
         raise _failure(file, None, "is empty, expected a configuration")
     document = Document(file)
-    document.data = _Reader(yaml, document).read(node)
+    document.data = _Reader(yaml, document, environ).read(node)
     return document
 
 
@@ -113,9 +116,11 @@ def _yaml_text(error: MarkedYAMLError) -> str:
 class _Reader:
     """Turns nodes into values, each place of the document once."""
 
-    def __init__(self, yaml: YAML, document: Document) -> None:
+    def __init__(self, yaml: YAML, document: Document, environ: Mapping[str, str] | None) -> None:
         self._constructor = yaml.constructor
+        self._resolver = yaml.resolver
         self._document = document
+        self._environ = environ
         self._open: set[int] = set()
         self._count = 0
 
@@ -188,7 +193,21 @@ class _Reader:
                 else:
                     yield source
 
+    def _filled_in(self, node: ScalarNode) -> ScalarNode:
+        if self._environ is None or "${" not in node.value:
+            return node
+        try:
+            value = fill_in(node.value, self._environ)
+        except ValueError as error:
+            self._problem(node, str(error))
+            value = ""
+        tag = node.tag
+        if node.style is None and node.value.startswith("${") and node.value.endswith("}"):
+            tag = self._resolver.resolve(ScalarNode, value, (True, False))
+        return ScalarNode(tag, value, node.start_mark, node.end_mark, style=node.style)
+
     def _scalar(self, node: ScalarNode) -> Any:
+        node = self._filled_in(node)
         tag = self._tag(node)
         if tag in _TEXT_TAGS:
             return node.value

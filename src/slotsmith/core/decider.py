@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from slotsmith.core.conditions import Conditions, conditions
 from slotsmith.core.fleet import Floats, Mask
-from slotsmith.core.free_capacity import KEPT_IDLE_PERIODS, demand_beyond
+from slotsmith.core.free_capacity import KEPT_IDLE_PERIODS, demand_beyond, out_of_patience
 from slotsmith.core.launches import choose_launches, spare_slots
-from slotsmith.core.several import outlook
+from slotsmith.core.several import outlook, places_lacking
 from slotsmith.core.terminations import choose_terminations
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision
@@ -22,8 +22,11 @@ def decide(view: View, policy: Policy, now: float) -> Decision:
     found = conditions(view, policy, now)
     ahead = outlook(view, found, policy, now) if view.others else None
     wanted = ahead.wanted if ahead else demand_beyond(view, found, policy, now)
-    terminations = choose_terminations(view, found, wanted, policy, spare_slots(view, found, ahead or wanted, policy))
-    launches, unmet, needed = choose_launches(view, found, terminations, ahead or wanted, policy, now)
+    spare = spare_slots(view, found, ahead or wanted, policy)
+    lacking = places_lacking(ahead, view, policy, now) if ahead and not view.blind else 0
+    given_up_on = out_of_patience(view, found, policy, now) if policy.headroom_slots else ()
+    terminations = choose_terminations(view, found, wanted, policy, spare, lacking, given_up_on)
+    launches, unmet, needed = choose_launches(view, found, terminations, ahead or wanted, policy, now, lacking)
     return Decision(
         at=now,
         launches=launches,

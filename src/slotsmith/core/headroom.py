@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -40,11 +40,11 @@ def spare_slots(
     return free + coming + new_slots - (pending - never) - policy.headroom_slots
 
 
-def beyond_headroom(view: View, ids: Iterable[str], spare: float) -> Iterator[str]:
+def beyond_headroom(view: View, ids: Iterable[str], spare: float, in_any_case: Container[str] = ()) -> Iterator[str]:
     """Those of the ids that can go, one after the other, so that the headroom stays; `spare` as `spare_slots` says."""
     for instance_id in ids:
         slots = _slots(view, view.fleet.rows[instance_id])
-        if slots <= spare:
+        if slots <= spare or instance_id in in_any_case:
             yield instance_id
             spare -= slots
 

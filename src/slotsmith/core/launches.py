@@ -32,8 +32,12 @@ def choose_launches(
     asked: Demand | Outlook,
     policy: Policy,
     now: float,
+    places_lacking: int = 0,
 ) -> tuple[tuple[Launch, ...], tuple[Unmet, ...], int]:
-    """What to launch, what the limits leave unmet, and how many the demand asked for before limits."""
+    """What to launch, what the limits leave unmet, and how many the demand asked for before limits.
+
+    `places_lacking`: so many instances are needed by tasks that wait for the room of others, which go.
+    """
     wanted = asked.wanted if isinstance(asked, Outlook) else asked
     leaving = view.fleet.mask(termination.id for termination in terminations)
     staying = int(np.count_nonzero(found.working & ~leaving)) + view.in_flight_count
@@ -52,6 +56,9 @@ def choose_launches(
         # Otherwise a scheduler that has died would be launched for as long as its agents give up and end.
         allowed, reason = max(0, for_minimum), "the scheduler cannot be heard, and what it last asked for may be over"
     if isinstance(asked, Outlook):
+        if places_lacking:
+            # What goes makes room for tasks, and what is launched for them will make up for it.
+            lacking, for_minimum = 0.0, min(for_minimum, 0) if leaving.any() or view.draining else for_minimum
         needs = _Needs(for_tasks, int(lacking), for_minimum)
         return _of_several(view, asked, needs, Allowance(allowed, reason, braked), policy, now)
     # Under a limit the tasks may ask for fewer than the limit: a gang is begun whole or not at all.

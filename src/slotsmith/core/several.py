@@ -18,13 +18,11 @@ from slotsmith.core import unmet
 from slotsmith.core.conditions import Conditions
 from slotsmith.core.demand import NO_DEMAND, Demand
 from slotsmith.core.free_capacity import free_capacity
-from slotsmith.core.planning.budget import QUICK
 from slotsmith.core.planning.plan import Plan
 from slotsmith.core.planning.problem import Choice, Limits, Problem
-from slotsmith.core.planning.solve import plan as solve
 from slotsmith.core.promises import promises_of, set_aside
 from slotsmith.core.spending import limits_on, money, slots_held
-from slotsmith.core.stages import in_stages
+from slotsmith.core.stages import in_stages, quick_plan
 from slotsmith.core.view import OnOffer, View
 from slotsmith.model.decision import Launch, Promise, Unmet
 from slotsmith.model.offering import Offering
@@ -63,7 +61,7 @@ def outlook(view: View, found: Conditions, policy: Policy, now: float) -> Outloo
         return Outlook(problem, _NOTHING, replace(NO_DEMAND, used=aside.used) if aside.used else NO_DEMAND)
     able, never = _able(aside.tasks, problem, policy)
     problem = replace(problem, tasks=able)
-    plan = solve(problem, QUICK)
+    plan = quick_plan(problem)
     taken = _taken(plan)
     used = {name for index, count in taken.items() for name in existing[index].ids[:count]}
     wanted = Demand(
@@ -164,6 +162,28 @@ def for_tasks(
     return launches, left
 
 
+def places_lacking(ahead: Outlook, view: View, policy: Policy, now: float) -> int:
+    """How many instances tasks need that wait for room, though a pool without idle instances would have it for them.
+
+    Idle instances of another size than tasks need may fill the pool, or use up its money, for good: for the sake of the
+    minimum or the headroom.
+    """
+    if not ahead.plan.launch_count:
+        return 0
+    shut = {each.offering.name: text for each in view.on_offer if (text := barred(each, now))}
+    there = len(view.fleet) + view.in_flight_count
+    allowed = Allowance(max(0, policy.max_instances - there), "", braked=False)
+    problem = _for_now(ahead, view, policy, allowed, shut)
+    wants = {planned.offering.name for planned in ahead.plan.launches}
+    if not (wants & shut.keys()) and _within(ahead.plan, problem.limits):
+        return 0
+    plans = in_stages(problem, dict(policy.group_priorities))
+    left = tuple(each.tasks for plan in plans for each in plan.unmet if each.tasks)
+    most = money(view, policy).most
+    empty = Limits(policy.max_instances, policy.max_slots, most)
+    return quick_plan(replace(problem, tasks=left, existing=(), limits=empty)).launch_count if left else 0
+
+
 def for_headroom(
     ahead: Outlook,
     view: View,
@@ -187,7 +207,7 @@ def for_headroom(
     choices = _choices(view, shut)
     # A slot is what a task of one slot takes, and nothing else of the instance.
     problem = Problem((TaskClass(Resources(1), slots),), choices, limits=limits)
-    plan = solve(problem, QUICK)
+    plan = quick_plan(problem)
     why = allowed.reason if allowed.braked or not allowed.instances else ""
     largest = max(1, *(each.offering.capacity.slots for each in view.on_offer))
     left = tuple(

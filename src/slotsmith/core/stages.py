@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from slotsmith.core.fitting import FreeCapacity
 from slotsmith.core.planning.budget import QUICK
@@ -18,6 +19,12 @@ from slotsmith.model.task import TaskClass
 _JUST_PLANNED = 9
 # Each is another plan, and the largest instances are those that matter.
 _MOST_SIZES = 4
+
+
+@lru_cache(maxsize=16)
+def quick_plan(problem: Problem) -> Plan:
+    """The first good plan. A pool that waits for room asks the same again and again, so the last ones are kept."""
+    return solve(problem, QUICK)
 
 
 def in_stages(problem: Problem, priorities: Mapping[str, int]) -> list[Plan]:
@@ -39,7 +46,7 @@ def _most_held(problem: Problem) -> Plan:
     The planner gives a task that spans the cheapest instances, which may be too many for the limits when they are
     small: then it is tried without those, too.
     """
-    plan = solve(problem, QUICK)
+    plan = quick_plan(problem)
     if not any(each.tasks is not None and each.tasks.spans for each in plan.unmet):
         return plan
     plans = [plan]
@@ -47,7 +54,7 @@ def _most_held(problem: Problem) -> Plan:
     for least in sizes[:_MOST_SIZES]:
         larger = tuple(choice for choice in problem.choices if choice.offering.capacity.slots >= least)
         if len(larger) < len(problem.choices):
-            plans.append(solve(replace(problem, choices=larger), QUICK))
+            plans.append(quick_plan(replace(problem, choices=larger)))
     return min(plans, key=lambda each: (_slots_left(each), each.cost_per_hour))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import numpy as np
 
@@ -17,11 +17,19 @@ from slotsmith.model.policy import Policy
 
 
 def choose_terminations(
-    view: View, found: Conditions, wanted: Demand, policy: Policy, spare_slots: float = math.inf
+    view: View,
+    found: Conditions,
+    wanted: Demand,
+    policy: Policy,
+    spare_slots: float = math.inf,
+    places_lacking: int = 0,
+    given_up_on: Container[str] = (),
 ) -> tuple[Termination, ...]:
     """Rules in order; what an earlier rule has chosen keeps its reason and no longer counts for a later one.
 
-    `spare_slots` are free beyond the headroom: for want of use, no more than that goes.
+    `spare_slots` are free beyond the headroom: for want of use, no more than that goes. But where tasks wait for the
+    room of another kind of instance, as many go as they need, and what they need takes their place. `given_up_on`: idle
+    agents on which the scheduler has placed nothing of what fits there; they serve neither tasks nor the headroom.
     """
     fleet = view.fleet
     chosen: dict[str, Reason] = {}
@@ -41,11 +49,13 @@ def choose_terminations(
     choose(in_order(fleet, found.never_joined, fleet.launched_at), Reason.NEVER_JOINED)
 
     working = int(np.count_nonzero(found.working))
-    if found.long_idle.any() and working > policy.min_instances:
+    if places_lacking:
+        spare_slots = math.inf
+    if found.long_idle.any() and max(places_lacking, working - policy.min_instances) > 0:
         held = wanted.used | view.kept
         unneeded: Iterable[str] = (i for i in in_order(fleet, found.long_idle, fleet.idle_since) if i not in held)
-        unneeded = beyond_headroom(view, unneeded, spare_slots)
-        choose(unneeded, Reason.LONG_IDLE, working - policy.min_instances)
+        unneeded = beyond_headroom(view, unneeded, spare_slots, given_up_on)
+        choose(unneeded, Reason.LONG_IDLE, max(places_lacking, working - policy.min_instances))
         gone = (instance_id for instance_id, reason in chosen.items() if reason is Reason.LONG_IDLE)
         spare_slots -= slots_of(view, gone) if math.isfinite(spare_slots) else 0
 

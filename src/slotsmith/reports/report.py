@@ -77,9 +77,17 @@ def _silent(summary: Mapping[str, Any], now: float) -> Iterator[str]:
 def _kept_back(summary: Mapping[str, Any], now: float) -> Iterator[str]:
     for unmet in summary["unmet"]:
         yield f"unmet: {unmet['what']}: {unmet['reason']}"
-    if summary["launch_error"]:
-        yield f"launch error: {summary['launch_error']}"
-    if summary["next_attempt_at"] is not None:
-        yield f"no launch before {moment(summary['next_attempt_at'], now)}"
+    yield from _launch_troubles(summary, now)
     if summary["strays"]:
         yield f"{plural(len(summary['strays']), 'instance')} unknown to this store; see `slotsmith adopt`"
+
+
+def _launch_troubles(summary: Mapping[str, Any], now: float) -> Iterator[str]:
+    if summary["launch_error"]:
+        yield f"launch error: {summary['launch_error']}"
+    offerings = summary.get("offerings", ())
+    for each in offerings if len(offerings) > 1 else ():
+        if each["error"]:
+            yield f"{each['name']} is not tried before {moment(each['next_attempt_at'], now)}: {each['error']}"
+    if summary["next_attempt_at"] is not None:
+        yield f"no launch before {moment(summary['next_attempt_at'], now)}"

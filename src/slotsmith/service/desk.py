@@ -41,15 +41,22 @@ class Place:
 class Desk:
     """All pools by name."""
 
-    def __init__(self, pools: Mapping[str, bool], clock: Clock) -> None:
-        self.places = {name: Place(name, takes_views) for name, takes_views in pools.items()}
+    def __init__(self, clock: Clock) -> None:
+        self.places: dict[str, Place] = {}
         self._clock = clock
+
+    def set_out(self, pools: Mapping[str, bool]) -> None:
+        """These are the pools from now on, and whether they take views; what is known of those that stay is kept."""
+        before, self.places = self.places, {}
+        for name, takes_views in pools.items():
+            same = name in before and before[name].takes_views is takes_views
+            self.places[name] = before[name] if same else Place(name, takes_views)
 
     def maker(self, name: str, make: Callable[[], Provisioner]) -> Callable[[], Provisioner]:
         """Like `make`; the pool is known here from then on, and is told what was pushed to the one before it."""
 
         def known() -> Provisioner:
-            place = self.places[name]
+            place = self.places.get(name) or Place(name, takes_views=False)
             place.provisioner = make()
             if place.pushed is not None:
                 place.provisioner.update_scaling_info(place.pushed.info)

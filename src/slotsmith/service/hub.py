@@ -93,12 +93,17 @@ class Listener:
 class Hub:
     """Gathers what is committed, in the event loop. `on_changes` is told of each commit after that."""
 
-    def __init__(self, pools: Iterable[str]) -> None:
-        self.trails: dict[str, Trail] = {pool: Trail() for pool in pools}
+    def __init__(self, pools: Iterable[str] = ()) -> None:
+        self.trails: dict[str, Trail] = {}
+        self.follow(pools)
         self.on_changes: list[Callable[[Changes], None]] = []
         self._kept: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self._listeners: set[Listener] = set()
         self._number = 0
+
+    def follow(self, pools: Iterable[str]) -> None:
+        """These are the pools from now on; what is known of those that stay is kept."""
+        self.trails = {pool: self.trails.get(pool) or Trail() for pool in pools}
 
     @property
     def listeners(self) -> int:

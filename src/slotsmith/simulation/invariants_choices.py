@@ -40,6 +40,8 @@ class ChoiceChecks:
             self._check_requests(view, policy, decision.at, chosen)
         if decision.launches and view.info.tasks:
             self._check_launches(view, policy, decision, chosen)
+        if policy.headroom_slots and Reason.LONG_IDLE in chosen.values() and not view.info.tasks:
+            self._check_headroom(view, policy, chosen)
 
     def _check_sight(self, chosen: Mapping[str, Reason]) -> None:
         for instance_id, reason in chosen.items():
@@ -93,6 +95,23 @@ class ChoiceChecks:
         # What has work has nothing left for the headroom, or not much.
         if unneeded and working > policy.min_instances and working - busy > _warm(view, policy):
             self._watch.violated("I5", f"{unneeded[0]} is requested still, and neither tasks nor the minimum need it")
+
+    def _check_headroom(self, view: View, policy: Policy, chosen: Mapping[str, Reason]) -> None:
+        """For want of use nothing goes that is kept free."""
+        agents = {agent.name: agent for agent in view.info.agents if not agent.draining}
+        default = self._watch.settings.largest.capacity
+        free = view.in_flight_count * default.slots
+        for row in _ours(view):
+            instance = view.fleet.instances[row]
+            agent = agents.get(instance.agent_name)
+            if instance.id in chosen:
+                continue
+            if agent is not None:
+                free += ((agent.capacity or default) - (agent.used or Resources())).slots
+            elif not view.fleet.joined[row]:
+                free += default.slots
+        if free < policy.headroom_slots:
+            self._watch.violated("I5", f"{free} slots would be left free, the headroom is {policy.headroom_slots}")
 
     def _check_launches(self, view: View, policy: Policy, decision: Decision, chosen: Mapping[str, Reason]) -> None:
         """What agents can take that have nothing to do is not launched for."""

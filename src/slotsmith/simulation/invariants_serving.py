@@ -220,6 +220,11 @@ class ServedChecks:
         coming += asked
         if coming + there < watch.policy.min_instances:
             return f"{coming + there} are there or coming, the minimum is {watch.policy.min_instances}"
+        if policy.headroom_slots and not watch.info.tasks:
+            free = sum(self._free(agent).slots for agent in watch.info.agents if not agent.draining)
+            warm = free + coming * self._capacity.slots
+            if warm < policy.headroom_slots:
+                return f"{warm} slots are free or coming, the headroom is {policy.headroom_slots}"
         return self._unserved(watch.info, coming, room)
 
     def _is_held_back(self) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-WORK_PER_SECOND: Final = 750_000
-"""At least so many units are done in a second by one core of a machine of 2024 that has other things to do as well."""
+WORK_PER_SECOND: Final = 500_000
+"""At least so many units are done in a second by one core of a machine of 2024 that other work keeps busy as well."""
 
 DEFAULT_SECONDS: Final = 0.5
 # The clock steps in when the machine is so much slower than the one that the units were measured on.

@@ -25,10 +25,10 @@ class Expander:
     def __init__(self, model: Model, tasks: Ints, numbers: dict[int, int]) -> None:
         self._model, self._numbers = model, numbers
         self._queues: list[list[list[int]]] = [[] for _ in range(model.items)]
-        for index, lot in enumerate(model.lots):
-            units = int(tasks[index]) * lot.units
-            if lot.item >= 0 and units:
-                self._queues[lot.item].append([numbers[index], units])
+        units = (tasks * model.lot_units).tolist()
+        for index, (item, count) in enumerate(zip(model.lot_items.tolist(), units, strict=True)):
+            if item >= 0 and count:
+                self._queues[item].append([numbers[index], count])
         self._parts: dict[int, list[list[int]]] = {}
 
     def filled(self, rows: Sequence[Row], wholes: WholePlaces) -> tuple[Filled, ...]:

@@ -6,7 +6,8 @@ E + k. Bins that hold the same are one row with a count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -100,6 +101,15 @@ class Filling:
         """How many of an item, up to `at_most`, would find a place."""
         rows, times = self._fitting(item, at_most, 0, self._size)
         return min(at_most, int((times * self._meta[1, rows]).sum()))
+
+    @contextmanager
+    def without_one(self, row: int) -> Iterator[None]:
+        """As if there were one bin less of this row (counted as the rows were given, none placed since)."""
+        self._meta[1, row] -= 1
+        try:
+            yield
+        finally:
+            self._meta[1, row] += 1
 
     def place(self, item: int, count: int) -> int:
         """Give places to up to `count` of an item, first fit; returns how many found one."""

@@ -14,19 +14,26 @@ from typing import Final
 
 import numpy as np
 
-from slotsmith.core.planning.arrays import Floats, Ints
+from slotsmith.core.planning.arrays import Bools, Floats, Ints
 from slotsmith.core.planning.budget import Meter
 from slotsmith.core.planning.filling import Pattern, Row
 from slotsmith.core.planning.highs import Column, Program
 from slotsmith.core.planning.knapsack import search
 from slotsmith.core.planning.prices import Prices
-from slotsmith.core.planning.quick import every_filling
+from slotsmith.core.planning.quick import Begun, every_filling
 from slotsmith.core.planning.shapes import ENDLESS, Model
 
 _SMOOTHING: Final = 0.5
 # Fillings from each item as the first one, while the dual values are still wild.
 _SEEDED_ROUNDS: Final = 3
 _MOST_SEEDS: Final = 200
+# Later on, where the search finds nothing: the same again, by more ways to go on, and begun with two items each.
+_BEGUN: Final = (
+    Begun((0.0, 1.0, 1e6)),
+    Begun((0.05, 0.15, 0.3, 0.6, 2.0, 5.0, 20.0)),
+    Begun((0.0, 0.3, 1.0, 1e6), pairs=True),
+)
+_MOST_FILLINGS: Final = 40_000
 _LABELS: Final = (600, 2_500, 10_000, 40_000, 160_000)
 # To look deeper takes at least so much work for each filling kept.
 _DEEPER: Final = 4
@@ -108,22 +115,33 @@ class Generation:
         self._round += 1
         smooth = _SMOOTHING * self._worth + (1 - _SMOOTHING) * worth
         if self._round <= _SEEDED_ROUNDS and len(self._counts) <= _MOST_SEEDS:
-            found = self._seeded(smooth, worth)
+            found = self._seeded(smooth, worth, scarcity, np.ones(len(self._limits), bool), _BEGUN[0])
             if self._program.add(found):
                 return
-        if not any(self._improve(tried, worth, scarcity) for tried in (smooth, worth)):
+        if any(self._improve(tried, worth, scarcity) for tried in (smooth, worth)):
+            return
+        # The search keeps what could come to most, and where much could, it may end with nothing.
+        promising = self._reach > 1 + _GAIN
+        begun = _BEGUN[min(self._level, len(_BEGUN) - 1)]
+        if not self._program.add(self._seeded(worth, worth, scarcity, promising, begun)):
             # Nothing was found: look deeper from now on, and when that was the deepest, it is done.
             self._level += 1
             self.done = self._level == len(_LABELS) or _LABELS[self._level] * _DEEPER > self._meter.left
             self._level = min(self._level, len(_LABELS) - 1)
 
-    def _seeded(self, smooth: Floats, worth: Floats) -> list[Column]:
-        owners, patterns, work = every_filling(self._model, self._counts, smooth)
+    def _seeded(self, tried: Floats, worth: Floats, scarcity: Floats, owners: Bools, begun: Begun) -> list[Column]:
+        """Fillings of new instances of these owners, begun in every such way, that help at the true worth."""
+        piles = len(self._model.piles)
+        kinds = np.flatnonzero(owners[piles:] & (self._limits[piles:] > 0))
+        begins = len(self._counts) ** (2 if begun.pairs else 1) * len(begun.leanings)
+        if not self._meter.left or (begun.pairs and begins * len(kinds) > _MOST_FILLINGS):
+            return []
+        holders, patterns, work = every_filling(self._model, self._counts, tried, kinds, begun)
         self._meter.spend(work)
-        gain = patterns @ worth / self._prices[owners]
+        gain = patterns @ worth / (self._prices + scarcity)[holders]
         order = np.argsort(-gain, kind="stable")
         order = order[gain[order] > 1 + _GAIN]
-        return _covering(owners[order], patterns[order], 2)
+        return _covering(holders[order], patterns[order], 2)
 
     def _improve(self, tried: Floats, worth: Floats, scarcity: Floats) -> bool:
         """Look for fillings at the worth tried, keep those that help at the true one; whether there are any."""

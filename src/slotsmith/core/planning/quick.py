@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from slotsmith.core.planning.arrays import Bools, Floats, Ints
 from slotsmith.core.planning.budget import Meter
 from slotsmith.core.planning.filling import Row
+from slotsmith.core.planning.lanes import Lanes
 from slotsmith.core.planning.prices import Prices
-from slotsmith.core.planning.shapes import Model
+from slotsmith.core.planning.shapes import ENDLESS, Model
 
 _TINY: Final = 1e-12
 # Worth for its size alone, so that between tasks that are worth the same, or nothing, the larger comes first.
@@ -27,7 +28,7 @@ _BULK: Final = 1e-3
 _ADAPTION: Final = 0.7
 _MOST_RISE: Final = 4.0
 _ROW: Final = 15
-_LEANINGS: Final = (0.0, 1.0, 1e6)
+_PART: Final = 0.125
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Style:
 
     `leanings`: a task is chosen by worth / (leaning + share of the room left), one filling for each. `kinds` are tried
     for each first task; `window` tasks are looked at for each filling; up to `at_once` first tasks are served together.
-    `bulk` is how much a task's size counts beside its worth. No filling has fewer than `least` tasks to choose from
-    because others are made beside it.
+    `bulk` is how much a task's size counts beside its worth; of very many that would fit, `part` is added at a time. No
+    filling has fewer than `least` tasks to choose from because others are made beside it.
     """
 
     leanings: tuple[float, ...] = (0.0, 0.4, 1e6)
@@ -46,6 +47,7 @@ class Style:
     at_once: int = 16
     least: int = 96
     bulk: float = _BULK
+    part: float = _PART
 
 
 DEFAULT_STYLE: Final = Style()
@@ -76,6 +78,8 @@ class _Filler:
         self._worth = prices.worth + style.bulk * highest * bulk
         self._costs: Floats = np.where(model.fits, model.sizes @ prices.of_kinds.T, np.inf)
         self._costs[:, self._most <= 0] = np.inf
+        self._may = np.isfinite(self._costs)
+        self._sizes = np.ascontiguousarray(model.sizes.T)
         self._kinds = self._nearest(np.arange(model.items))
         self._alive = np.lexsort((-bulk, -prices.worth, -shares.max(axis=1, initial=0.0)))
         self._alive = self._alive[(self.left[self._alive] > 0) & self._servable(self._alive)]
@@ -89,6 +93,7 @@ class _Filler:
         """Look for other kinds where one may not be had any more."""
         gone = self._most <= 0
         self._costs[:, gone] = np.inf
+        self._may[:, gone] = False
         items = np.flatnonzero(gone[self._kinds].any(axis=1) & (self.left > 0))
         self._kinds[items] = self._nearest(items)
 
@@ -103,12 +108,9 @@ class _Filler:
         if not len(self._alive):
             return False
         windows = self._windows()
-        exhausted = False
-        for items, kind, times in self._best(windows):
-            count = int(min((self.left[items] // times).min(), self._most[kind]))
-            if count:
-                self._take(items, kind, times, count)
-            exhausted = exhausted or self._most[kind] <= 0
+        kinds, times = self._best(windows)
+        self._take(windows, kinds, times)
+        exhausted = bool((self._most[kinds] <= 0).any())
         if exhausted:
             self._exhaust()
         self._alive = self._alive[self.left[self._alive] > 0]
@@ -116,36 +118,51 @@ class _Filler:
             self._alive = self._alive[self._servable(self._alive)]
         return True
 
-    def _best(self, windows: Ints) -> list[tuple[Ints, int, Ints]]:
-        """For each first task the filling that holds most worth for its price: items, kind, how many of each."""
+    def _best(self, windows: Ints) -> tuple[Ints, Ints]:
+        """For each first task the filling that holds most worth for its price: kinds (B,), how many of each (B, W)."""
         style = self._style
         nearest = self._kinds[windows[:, 0]]
         ways = nearest.shape[1] * len(style.leanings)
         kinds = np.repeat(nearest, len(style.leanings), axis=1).reshape(-1)
         leaning = np.tile(np.array(style.leanings), nearest.size)
-        each = np.repeat(windows, ways, axis=0)
-        may = np.isfinite(self._costs[each, kinds[:, None]])
-        lanes = _Lanes(
-            self._model, self._worth, may, windows if len(windows) == 1 else each, kinds, leaning, self.left[each]
+        # All fillings of a first task choose from the same.
+        shared = windows.T if len(windows) == 1 else np.repeat(windows.T, ways, axis=1)
+        left = np.where(self._may[shared, kinds], self.left[shared], 0)
+        lanes = Lanes(
+            self._model.rooms[kinds],
+            self._model.prices[kinds],
+            leaning,
+            self._sizes[:, shared],
+            self._worth[shared],
+            left,
+            style.part,
         )
         lanes.begin(np.zeros(len(kinds), np.int64))
         lanes.run()
         self._meter.spend(lanes.work)
         best = lanes.value().reshape(len(windows), ways).argmax(axis=1) + np.arange(len(windows)) * ways
-        result = []
-        for row, lane in enumerate(best.tolist()):
-            times = lanes.times[lane]
-            used = np.flatnonzero(times)
-            result.append((windows[row, used], int(kinds[lane]), times[used]))
-        return result
+        return kinds[best], lanes.times[best]
 
-    def _take(self, items: Ints, kind: int, times: Ints, count: int) -> None:
-        self.left[items] -= times * count
-        self._most[kind] -= count
-        self._meter.spend(_ROW)
-        order = np.argsort(items)
-        pattern = tuple(zip(items[order].tolist(), times[order].tolist(), strict=True))
-        self.rows.append(Row(len(self._model.piles) + kind, pattern, count))
+    def _take(self, windows: Ints, kinds: Ints, times: Ints) -> None:
+        """Use each of these fillings as often as there are such tasks, and instances to be had."""
+        often = np.where(times > 0, self.left[windows] // np.maximum(times, 1), ENDLESS).min(axis=1)
+        often = np.minimum(often, self._most[kinds])
+        for row in np.flatnonzero(self._most[kinds] < ENDLESS).tolist():
+            often[row] = min(often[row], self._most[kinds[row]])
+            self._most[kinds[row]] -= often[row]
+        # No item is in two windows.
+        self.left[windows] -= times * often[:, None]
+        rows, columns = np.nonzero((times > 0) & (often > 0)[:, None])
+        items, numbers = windows[rows, columns], times[rows, columns]
+        order = np.lexsort((items, rows))
+        parts = list(zip(items[order].tolist(), numbers[order].tolist(), strict=True))
+        ends = np.searchsorted(rows, np.arange(len(kinds)), side="right").tolist()
+        owners, start = (kinds + len(self._model.piles)).tolist(), 0
+        for owner, bins, end in zip(owners, often.tolist(), ends, strict=True):
+            if end > start:
+                self.rows.append(Row(owner, tuple(parts[start:end]), bins))
+                start = end
+        self._meter.spend(_ROW * len(kinds))
 
     def _windows(self) -> Ints:
         """(B, W) items: first tasks, each with those that may join it: the largest ones, and some of every size."""
@@ -165,102 +182,30 @@ class _Filler:
         return several
 
 
-class _Lanes:
-    """L fillings made side by side; each is begun with the item in the first column of its window."""
+class Begun(NamedTuple):
+    """How fillings are begun: with each item, or with each two of them; and by which leanings they go on."""
 
-    def __init__(
-        self, model: Model, worth: Floats, may: Bools, windows: Ints, kinds: Ints, leaning: Floats, left: Ints
-    ) -> None:
-        """`windows` (L, W) items, or (1, W) when all fillings choose from the same; `may` (L, W) whether a filling may
-        hold the item, `left` (L, W) how many there are; `kinds` and `leaning` (L,)."""
-        self._room = model.rooms[kinds]
-        self._sizes = model.sizes[windows]
-        self._worth = worth[windows]
-        self._leaning = leaning[:, None]
-        self._left = np.where(may, left, 0)
-        self._may = may
-        self._prices = model.prices[kinds]
-        self.times: Ints = np.zeros(self._left.shape, np.int64)
-        self.work = 0.0
-
-    def begin(self, columns: Ints) -> None:
-        """Put the item of this column (L,) into each filling first; those that may not hold it stay empty."""
-        lanes = np.arange(len(columns))
-        held = self._may[lanes, columns] & (self._left[lanes, columns] > 0)
-        self.times[lanes, columns] += held
-        self._left[lanes, columns] -= held
-        sizes = self._sizes[0 if len(self._sizes) == 1 else lanes, columns]
-        self._room = np.where(held[:, None], self._room - sizes, -1.0)
-
-    def run(self) -> None:
-        """Fill all of them."""
-        active = np.flatnonzero((self._room >= 0).all(axis=1))
-        room, left, sizes, worth, leaning = self._of(active)
-        self.work += 100
-        while len(active):
-            chosen, found = self._choose(room, left, sizes, worth, leaning)
-            if not found.all():
-                keep = np.flatnonzero(found)
-                active, chosen, room, left, leaning = active[keep], chosen[keep], room[keep], left[keep], leaning[keep]
-                if len(sizes) > 1:
-                    sizes, worth = sizes[keep], worth[keep]
-            lanes = np.arange(len(active))
-            size = sizes[0 if len(sizes) == 1 else lanes, chosen]
-            added = _how_many(room, size, left[lanes, chosen])
-            self.times[active, chosen] += added
-            left[lanes, chosen] -= added
-            room -= added[:, None] * size
-
-    def _of(self, active: Ints) -> tuple[Floats, Ints, Floats, Floats, Floats]:
-        shared = len(self._sizes) == 1
-        return (
-            self._room[active],
-            self._left[active],
-            self._sizes if shared else self._sizes[active],
-            self._worth if shared else self._worth[active],
-            self._leaning[active],
-        )
-
-    def _choose(self, room: Floats, left: Ints, sizes: Floats, worth: Floats, leaning: Floats) -> tuple[Ints, Bools]:
-        """For each filling the column of the item to add, and whether there is one that fits."""
-        may = left > 0
-        inverse = 1.0 / np.maximum(room, 1e-9)
-        shared = len(sizes) == 1
-        share = inverse @ sizes[0].T if shared else np.matmul(sizes, inverse[:, :, None])[:, :, 0]
-        for index in range(room.shape[1]):
-            may &= sizes[:, :, index] <= room[:, index, None]
-        share += leaning
-        score = np.where(may, worth / np.maximum(share, _TINY), -1.0)
-        chosen = score.argmax(axis=1)
-        self.work += 35 + left.size / 55
-        return chosen, score[np.arange(len(chosen)), chosen] >= 0
-
-    def value(self) -> Floats:
-        """What each filling is worth for its price; -1 for one that holds nothing."""
-        shared = len(self._worth) == 1
-        worth = self.times @ self._worth[0] if shared else (self.times * self._worth).sum(axis=1)
-        value: Floats = np.where(self.times.any(axis=1), worth / self._prices, -1.0)
-        return value
+    leanings: tuple[float, ...]
+    pairs: bool = False
 
 
-def _how_many(room: Floats, size: Floats, left: Ints) -> Ints:
-    """One at a time while few would fit, more where very many would."""
-    fit = np.divide(room, size, out=np.full(size.shape, np.inf), where=size > 0).min(axis=1)
-    most: Ints = np.maximum(1, np.minimum(fit, left) // 8).astype(np.int64)
-    return most
-
-
-def every_filling(model: Model, counts: Ints, worth: Floats) -> tuple[Ints, Ints, float]:
-    """Fillings begun with each item on each kind: owners (p,), patterns (p, n), and the work that took."""
-    items = np.flatnonzero((counts > 0) & (worth > 0) & model.fits.any(axis=1))
+def every_filling(model: Model, counts: Ints, worth: Floats, kinds: Ints, begun: Begun) -> tuple[Ints, Ints, float]:
+    """Fillings of each of these kinds, begun in every such way: owners (p,), patterns (p, n), and the work of it."""
+    fits = model.fits[:, kinds]
+    items = np.flatnonzero((counts > 0) & (worth > 0) & fits.any(axis=1))
     if not len(items):
         return np.zeros(0, np.int64), np.zeros((0, model.items), np.int64), 0.0
-    firsts, kinds = np.nonzero(model.fits[items])
-    firsts, kinds = np.repeat(firsts, len(_LEANINGS)), np.repeat(kinds, len(_LEANINGS))
-    leaning = np.tile(np.array(_LEANINGS), len(firsts) // len(_LEANINGS))
-    may = model.fits[items][:, kinds].T
-    lanes = _Lanes(model, worth, may, items[None, :], kinds, leaning, np.broadcast_to(counts[items], may.shape))
-    lanes.begin(firsts)
+    size = len(items)
+    first, second = np.triu_indices(size) if begun.pairs else (np.arange(size), np.arange(size))
+    begins, columns = np.nonzero(fits[items[first]] & fits[items[second]])
+    begins, kinds = np.repeat(begins, len(begun.leanings)), np.repeat(kinds[columns], len(begun.leanings))
+    leaning = np.tile(np.array(begun.leanings), len(columns))
+    left = np.where(model.fits[items][:, kinds], counts[items][:, None], 0)
+    sizes = model.sizes[items].T[:, :, None]
+    lanes = Lanes(model.rooms[kinds], model.prices[kinds], leaning, sizes, worth[items][:, None], left, _PART)
+    lanes.begin(first[begins])
+    if begun.pairs:
+        lanes.begin(second[begins])
     lanes.run()
     patterns = np.zeros((len(kinds), model.items), np.int64)
     patterns[:, items] = lanes.times
@@ -282,7 +227,7 @@ def adapted(model: Model, prices: Prices, rows: Sequence[Row]) -> Prices:
     return replace(prices, worth=prices.worth * factor)
 
 
-_LIGHT: Final = Style(leanings=(0.4, 1.5, 1e6), window=48, at_once=32, least=24, bulk=0.02)
+_LIGHT: Final = Style(leanings=(0.4, 1.5, 1e6), window=48, at_once=32, least=24, bulk=0.02, part=0.5)
 STYLES: Final[Sequence[Style]] = (
     _LIGHT,
     _LIGHT,

@@ -65,15 +65,39 @@ def emptied(model: Model, rows: list[Row], meter: Meter) -> list[Row]:
     tries = _MOST_EMPTIED if len(rows) <= _FEW_ROWS else _MOST_EMPTIED // 4
     for _ in range(_MOST_EMPTIED):
         candidates = _by_fullness(model, [row for row in rows if row.owner >= piles])
+        others = _Others(model, rows)
         for row in candidates[:tries]:
             meter.spend(60 + len(rows) / 20)
-            smaller = _without(model, rows, row)
+            smaller = _without(model, rows, row) if others.may_hold(row) else None
             if smaller is not None:
                 rows = smaller
                 break
         else:
             return rows
     return rows
+
+
+class _Others:
+    """All bins, to see at a glance whether there is any chance that they hold what lies in one of them."""
+
+    def __init__(self, model: Model, rows: list[Row]) -> None:
+        self._filling = Filling(model, [*rows, *_spare(model, rows)])
+        self._places = {(row.owner, row.pattern): index for index, row in enumerate(rows)}
+
+    def may_hold(self, row: Row) -> bool:
+        """Whether each kind of what one bin of this row holds, by itself, would find room in the others."""
+        with self._filling.without_one(self._places[row.owner, row.pattern]):
+            return all(self._filling.holds(item, times) >= times for item, times in row.pattern)
+
+
+def _spare(model: Model, rows: list[Row]) -> list[Row]:
+    """The existing agents that none of these rows are."""
+    piles = len(model.piles)
+    used = np.zeros(piles, np.int64)
+    for row in rows:
+        if row.owner < piles:
+            used[row.owner] += row.bins
+    return [Row(index, (), int(count)) for index, count in enumerate((model.agents - used).tolist()) if count > 0]
 
 
 def _by_fullness(model: Model, rows: list[Row]) -> list[Row]:
@@ -86,17 +110,10 @@ def _by_fullness(model: Model, rows: list[Row]) -> list[Row]:
 
 def _without(model: Model, rows: list[Row], row: Row) -> list[Row] | None:
     """The rows with one instance less of this one, its contents on the others; None = they find no room."""
-    piles = len(model.piles)
     rest = [other if other is not row else row._replace(bins=row.bins - 1) for other in rows]
     rest = [other for other in rest if other.bins]
-    taken = np.zeros(piles, np.int64)
-    for other in rest:
-        if other.owner < piles:
-            taken[other.owner] += other.bins
-    rest += [Row(index, (), int(count)) for index, count in enumerate((model.agents - taken).tolist()) if count > 0]
+    rest += _spare(model, rest)
     filling = Filling(model, rest)
-    if any(filling.holds(item, times) < times for item, times in row.pattern):
-        return None
     for item, times in row.pattern:
         if filling.place(item, times) < times:
             return None

@@ -12,7 +12,7 @@ from slotsmith.core import unmet
 from slotsmith.core.planning.arrays import Ints
 from slotsmith.core.planning.filling import Filling, Pattern, Row, merged
 from slotsmith.core.planning.firstfit import Ceiling
-from slotsmith.core.planning.shapes import Lot, Model, Whole
+from slotsmith.core.planning.shapes import Lot, Model, Whole, counted_by
 from slotsmith.model.decision import Unmet
 from slotsmith.model.task import TaskClass
 
@@ -33,6 +33,8 @@ class Wanted:
 def admitted(model: Model) -> Wanted:
     """Largest first, as long as a task's group is below its maximum."""
     limited = {group.id: group for group in model.problem.groups if group.max_slots is not None}
+    if not limited:
+        return Wanted(tuple(tuple([tasks.count for tasks in lot.classes]) for lot in model.lots), ())
     promised: Counter[str] = Counter()
     counts: list[tuple[int, ...]] = []
     refused: list[Unmet] = []
@@ -55,11 +57,7 @@ def admitted(model: Model) -> Wanted:
 
 def item_counts(model: Model, tasks: Ints) -> Ints:
     """How many of each item so many tasks of each lot are."""
-    counts = np.zeros(model.items, np.int64)
-    for lot, count in zip(model.lots, tasks.tolist(), strict=True):
-        if lot.item >= 0:
-            counts[lot.item] += count * lot.units
-    return counts
+    return counted_by(model.lot_items, tasks * model.lot_units, model.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +78,10 @@ class WholePlaces:
 
 def place_wholes(model: Model, tasks: Ints, ceiling: Ceiling) -> WholePlaces:
     """Whole instances for the tasks that span, largest first: existing ones, then new ones of one kind each."""
-    filling = Filling.of_existing(model)
     agents = model.agents.copy()
+    if not model.wholes:
+        return WholePlaces((), np.zeros(len(model.lots), np.int64), agents)
+    filling = Filling.of_existing(model)
     places: list[tuple[int, int, int]] = []
     served = np.zeros(len(model.lots), np.int64)
     for index, lot in enumerate(model.lots):

@@ -77,7 +77,7 @@ class Model:
     `rooms` (K, D), `prices` (K,) in dollars per hour, `most` (K,), `slots` (K,) of an instance; `free` (E, D),
     `agents` (E,), `accepts` (n, E) whether an agent of the pile may hold one. Items are in falling order of size.
     `lots` are all tasks that could be placed, in the order in which they are served; nothing could hold `misfits`.
-    `anywhere`: size alone says what fits where.
+    `anywhere`: size alone says what fits where. `lot_items` and `lot_units` are the items and units of the lots.
     """
 
     problem: Problem
@@ -97,6 +97,8 @@ class Model:
     agents: Ints
     accepts: Bools
     anywhere: bool
+    lot_items: Ints
+    lot_units: Ints
 
     @property
     def items(self) -> int:
@@ -132,10 +134,10 @@ class _Piles(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """A lot before it is numbered: what one member asks for (D,), and the number of its constraints."""
+    """A lot before it is numbered: its turn, which is its row in what is asked for, and that of its constraints."""
 
     classes: tuple[TaskClass, ...]
-    amounts: Floats
+    row: int
     where: int
 
 
@@ -152,7 +154,7 @@ class _Builder:
         largest = self._all_kinds.rooms.max(axis=0, initial=0.0)
         self._turns = np.where(largest > 0, largest, np.inf)
         self._pile_rows = self._piles()
-        self._shapes = self._sorted(lots, self._grid.needs(asked), largest)
+        self._shapes, self._needs = self._sorted(lots, self._grid.needs(asked), largest)
 
     def _kinds(self, choices: Sequence[Choice], capacities: dict[tuple[object, ...], Resources]) -> _Kinds:
         """The choices, cheapest first, without those that an equal one which has no limit makes needless."""
@@ -177,8 +179,11 @@ class _Builder:
             np.array([choice.price for choice in kept]),
         )
 
-    def _sorted(self, lots: Sequence[Sequence[TaskClass]], needs: Floats, largest: Floats) -> list[_Shape]:
-        """Largest first, by the largest share of an instance that one asks for: the order of `core.fitting`."""
+    def _sorted(
+        self, lots: Sequence[Sequence[TaskClass]], needs: Floats, largest: Floats
+    ) -> tuple[list[_Shape], Floats]:
+        """The lots and what one member of each asks for (lots, D), largest first by the largest share of an instance:
+        the order of `core.fitting`."""
         shares = np.divide(needs, largest, out=np.where(needs > 0, np.inf, 0.0), where=largest > 0)
         numbers = {where: number for number, where in enumerate(self._constraints)}
         keys = list(zip((-shares.max(axis=1, initial=0.0)).tolist(), (-needs).tolist(), strict=True))
@@ -191,14 +196,15 @@ class _Builder:
             return (*keys[index], -tasks.gang, tasks.spans, places, _plain(tasks.resources))
 
         order = sorted(range(len(lots)), key=turn)
-        return [
+        shapes = [
             _Shape(
-                tuple(sorted(lots[index], key=_by_group)),
-                needs[index],
+                tuple(sorted(lots[index], key=_by_group)) if len(lots[index]) > 1 else tuple(lots[index]),
+                row,
                 0 if lots[index][0].constraints is ANYWHERE else numbers.get(lots[index][0].constraints, 0),
             )
-            for index in order
+            for row, index in enumerate(order)
         ]
+        return shapes, needs[np.array(order, np.int64)]
 
     def model(self) -> Model:
         holds = self._anything_holds()
@@ -208,21 +214,23 @@ class _Builder:
         wholes: list[Whole] = []
         misfits: list[TaskClass] = []
         items: dict[tuple[object, ...], tuple[int, _Shape]] = {}
-        for shape, held in zip(self._shapes, holds.tolist(), strict=True):
+        for shape, held, amounts in zip(self._shapes, holds.tolist(), self._needs.tolist(), strict=True):
             tasks = shape.classes[0]
             if (whole := self._whole(shape)) is not None:
                 lots.append(Lot(shape.classes, tasks.gang * (tasks.resources.slots // whole.slots), -1, len(wholes)))
                 wholes.append(whole)
             elif held:
-                item, _ = items.setdefault((shape.where, *shape.amounts.tolist()), (len(items), shape))
+                item, _ = items.setdefault((shape.where, *amounts), (len(items), shape))
                 lots.append(Lot(shape.classes, tasks.gang, item))
             else:
                 misfits += shape.classes
         used = sorted({*useful, *(whole.kind for whole in wholes if whole.kind >= 0)})
         kinds = self._all_kinds.only(used)
-        sizes = np.array([shape.amounts for _, shape in items.values()], float).reshape(len(items), self._grid.columns)
+        sizes = self._needs[np.array([shape.row for _, shape in items.values()], np.int64)]
         where = np.array([shape.where for _, shape in items.values()], np.int64)
         asked = self._asked(sizes, wholes)
+        lot_items = np.array([lot.item for lot in lots], np.int64)
+        lot_units = np.array([lot.units for lot in lots], np.int64)
         sizes, rooms, free = sizes[:, asked], kinds.rooms[:, asked], piles.free[:, asked]
         return Model(
             problem=self._problem,
@@ -230,7 +238,7 @@ class _Builder:
             misfits=tuple(misfits),
             wholes=tuple(_renumbered(whole, used, asked) for whole in wholes),
             sizes=sizes,
-            counts=_counts(lots, len(items)),
+            counts=counted_by(lot_items, lot_units * np.array([lot.total for lot in lots], np.int64), len(items)),
             fits=fit(sizes, rooms) & kinds.accepted[:, where].T,
             offerings=tuple(choice.offering for choice in kinds.choices),
             rooms=rooms,
@@ -242,6 +250,8 @@ class _Builder:
             agents=np.array([sum(count for _, count in pile.parts) for pile in piles.piles], np.int64),
             accepts=fit(sizes, free) & piles.accepted[:, where].T,
             anywhere=self._constraints == [ANYWHERE],
+            lot_items=lot_items,
+            lot_units=lot_units,
         )
 
     def _asked(self, sizes: Floats, wholes: Sequence[Whole]) -> Bools:
@@ -260,13 +270,13 @@ class _Builder:
         for start in range(0, len(self._shapes), _BLOCK):
             part = self._shapes[start : start + _BLOCK]
             where = np.array([shape.where for shape in part], np.int64)
-            fits = fit(np.array([shape.amounts for shape in part]), rooms) & accepted[:, where].T
+            fits = fit(self._needs[start : start + _BLOCK], rooms) & accepted[:, where].T
             holds[start : start + _BLOCK] = fits.any(axis=1)
         return holds
 
     def _whole(self, shape: _Shape) -> Whole | None:
         """The cheapest instances that tasks which span take whole; None = they lie on a part of one instance each."""
-        tasks = shape.classes[0]
+        tasks, amounts = shape.classes[0], self._needs[shape.row]
         asked = tasks.resources.slots
         if not tasks.spans or not asked:
             return None
@@ -274,29 +284,28 @@ class _Builder:
         best: tuple[float, int, int] | None = None
         for index, choice in enumerate(kinds.choices):
             each = choice.offering.capacity.slots
-            if kinds.accepted[index, shape.where] and _divides(shape.amounts, asked, each, kinds.rooms[index]):
+            if kinds.accepted[index, shape.where] and _divides(amounts, asked, each, kinds.rooms[index]):
                 cost = asked // each * choice.price
                 best = min(best, (cost, index, each)) if best else (cost, index, each)
         if best is None:
             for index, pile in enumerate(piles.piles):
                 taken = pile.whole and piles.accepted[index, shape.where]
-                if taken and _divides(shape.amounts, asked, pile.slots, piles.free[index]):
+                if taken and _divides(amounts, asked, pile.slots, piles.free[index]):
                     best = (0.0, -1, pile.slots)
         if best is None or best[0] > self._least_price_of_a_part(shape):
             return None
         _, index, each = best
-        amounts = np.ceil(shape.amounts / (asked // each))
         price = kinds.choices[index].price if index >= 0 else 0.0
-        return Whole(amounts, each, index, price, piles.accepted[:, shape.where])
+        return Whole(np.ceil(amounts / (asked // each)), each, index, price, piles.accepted[:, shape.where])
 
     def _least_price_of_a_part(self, shape: _Shape) -> float:
         """What lies on a part of one instance costs by its dominant share; infinite = nowhere."""
-        kinds = self._all_kinds
-        rows = np.flatnonzero((kinds.rooms >= shape.amounts).all(axis=1) & kinds.accepted[:, shape.where])
+        kinds, amounts = self._all_kinds, self._needs[shape.row]
+        rows = np.flatnonzero((kinds.rooms >= amounts).all(axis=1) & kinds.accepted[:, shape.where])
         if not len(rows):
             return np.inf
         rooms = kinds.rooms[rows]
-        shares = np.divide(shape.amounts, rooms, out=np.zeros_like(rooms), where=rooms > 0).max(axis=1)
+        shares = np.divide(amounts, rooms, out=np.zeros_like(rooms), where=rooms > 0).max(axis=1)
         return float((shares * kinds.prices[rows]).min())
 
     def _piles(self) -> _Piles:
@@ -306,14 +315,8 @@ class _Builder:
         zero = [None if problem.max_zero_slot_tasks is None else free.zero_slot_tasks for free in problem.existing]
         rooms = self._grid.rooms([free.free for free in problem.existing], zero)
         shares = (rooms / self._turns).sum(axis=1).tolist()
-        alike: dict[tuple[object, ...], list[int]] = {}
-        for index, (free, room) in enumerate(zip(problem.existing, rooms.tolist(), strict=True)):
-            offering = free.offering or only
-            key = (tuple(room), free.whole, free.rank, free.free.slots, offering)
-            if free.count:
-                alike.setdefault(key, []).append(index)
         piles = []
-        for entries in sorted(alike.values(), key=lambda entries: _turn(problem, entries, shares)):
+        for entries in sorted(_alike(problem, rooms, only), key=lambda entries: _turn(problem, entries, shares)):
             first = problem.existing[entries[0]]
             parts = tuple((index, problem.existing[index].count) for index in entries)
             piles.append(Pile(parts, first.whole, first.free.slots, first.offering or only))
@@ -325,12 +328,31 @@ class _Builder:
         )
 
 
+def _alike(problem: Problem, rooms: Floats, only: Offering | None) -> list[list[int]]:
+    """The entries of `Problem.existing` that have agents, those together that are alike."""
+    numbers: dict[Offering | None, int] = {}
+    # Thousands of agents name the same few offerings, and each of those is looked at once.
+    offerings = {id(free.offering): free.offering or only for free in problem.existing}
+    number = {key: numbers.setdefault(offering, len(numbers)) for key, offering in offerings.items()}
+    rest = [(free.whole, free.rank, free.free.slots, number[id(free.offering)]) for free in problem.existing]
+    keys = np.hstack([rooms, np.array(rest, float).reshape(len(rest), 4)])
+    order = np.lexsort(keys.T)
+    order = order[np.array([free.count > 0 for free in problem.existing], bool)[order]]
+    same = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
+    ends = [*(np.flatnonzero(~same) + 1).tolist(), len(order)]
+    entries = order.tolist()
+    return [entries[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True) if end > start]
+
+
 def _turn(problem: Problem, entries: list[int], shares: Sequence[float]) -> tuple[object, ...]:
     """Lower ranks first, then agents at work before whole ones, then the fullest; the rest makes the order total."""
-    entries.sort(key=lambda index: (problem.existing[index].ids, index))
+    if len(entries) > 1:
+        entries.sort(key=lambda index: (problem.existing[index].ids, index))
     first = problem.existing[entries[0]]
-    offering = first.offering.name if first.offering else ""
-    return first.rank, first.whole, shares[entries[0]], _plain(first.free), offering, first.ids, first.zero_slot_tasks
+    free, offering = first.free, first.offering
+    names = (offering.instance_type, offering.zone, offering.market) if offering else ()
+    amounts = (free.slots, free.cpus, free.mem_gib, free.extras)
+    return first.rank, first.whole, shares[entries[0]], amounts, names, first.ids, first.zero_slot_tasks
 
 
 def _undominated(kinds: _Kinds, *, by_slots: bool) -> list[int]:
@@ -361,12 +383,11 @@ def _renumbered(whole: Whole, used: Sequence[int], asked: Bools) -> Whole:
     return replace(whole, kind=kind, amounts=whole.amounts[asked])
 
 
-def _counts(lots: Sequence[Lot], items: int) -> Ints:
-    counts = np.zeros(items, np.int64)
-    for lot in lots:
-        if lot.item >= 0:
-            counts[lot.item] += lot.units * lot.total
-    return counts
+def counted_by(items: Ints, units: Ints, count: int) -> Ints:
+    """So many units of each item; -1 is none of them."""
+    total = np.zeros(count, np.int64)
+    np.add.at(total, items[items >= 0], units[items >= 0])
+    return total
 
 
 def _divides(amounts: Floats, asked: int, each: int, room: Floats) -> bool:

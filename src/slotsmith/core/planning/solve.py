@@ -21,7 +21,7 @@ from slotsmith.core.planning.limited import settled, within
 from slotsmith.core.planning.plan import Plan, Planned, Served, StoppedBy
 from slotsmith.core.planning.prices import Prices, fluid_prices, lower_bound
 from slotsmith.core.planning.problem import Problem
-from slotsmith.core.planning.quick import FIRST_STYLE, STYLES, adapted, fill_new
+from slotsmith.core.planning.quick import FIRST_STYLE, STYLES, Style, adapted, fill_new
 from slotsmith.core.planning.repair import repaired
 from slotsmith.core.planning.serving import Wanted, admitted, item_counts, left_out, place_wholes
 from slotsmith.core.planning.shapes import ENDLESS, Model, model_of
@@ -32,8 +32,12 @@ from slotsmith.model.task import TaskClass
 # First fit looks at every task's shape by itself, so beyond so many of them it is left out of the first plan.
 _FIRST_FIT_ITEMS: Final = 160
 # The linear program has a row for each item; with many of them it is begun only where there is much time.
-_FEW_LP_ITEMS: Final = 300
-_LP_WORK: Final = 15
+_FEW_LP_ITEMS: Final = 60
+_MOST_LP_ITEMS: Final = 300
+_LP_WORK: Final = 40
+# Fillings are chosen from a pool where a plan uses most of them more than once.
+_MOST_POOLED: Final = 3_000
+_MANY_OF_EACH: Final = 4
 # So near to the bound, plans that are only tried at random hardly get nearer.
 _NEAR: Final = 5e-4
 _MOST_TURNS: Final = 40
@@ -62,7 +66,7 @@ class _Planner:
         self._model: Model = replace(whole_model, agents=self._wholes.agents, most=ceiling.most)
         self._whole_model = whole_model
         self._limited = problem.limits.any_maximum
-        self._tasks = np.where([lot.item >= 0 for lot in whole_model.lots], self._wanted.tasks, 0).astype(np.int64)
+        self._tasks = np.where(whole_model.lot_items >= 0, self._wanted.tasks, 0)
         self._rows: list[Row] = []
         self._bound = 0.0
         self._prices: Prices | None = None
@@ -81,13 +85,19 @@ class _Planner:
         if len(self._problem.choices) <= 1:
             rows, self._tasks = self._first_fit(Opening.BY_UNIT)
         else:
-            rows, left = self._pack(model, item_counts(model, self._tasks))
+            # Where better plans are looked for, the first one need not come so soon.
+            counts = item_counts(model, self._tasks)
+            style = FIRST_STYLE if not self._meter.left or self._few_enough(counts) else STYLES[0]
+            rows, left = self._pack(model, counts, style)
             if left.any() or not self._ceiling().holds(rows):
                 rows, self._tasks = self._within_limits(rows, left)
             elif model.items <= _FIRST_FIT_ITEMS and cost(rows, model):
                 rows = min([rows, *self._first_fits()], key=lambda each: cost(each, model))
         self._rows = rows
         counts = item_counts(model, self._tasks)
+        if not self._total():
+            # What costs nothing is the cheapest there is.
+            return
         if self._prices is None or not np.array_equal(counts, self._priced):
             self._prices = fluid_prices(model, counts, model.most, self._meter)
         self._raise_bound(self._fluid_bound())
@@ -99,7 +109,7 @@ class _Planner:
         ceiling.dollars = self._after_wholes.dollars
         return ceiling
 
-    def _pack(self, model: Model, counts: Ints) -> tuple[list[Row], Ints]:
+    def _pack(self, model: Model, counts: Ints, style: Style = FIRST_STYLE) -> tuple[list[Row], Ints]:
         """Existing agents first, then new ones."""
         filling = Filling.of_existing(model)
         left = counts.copy()
@@ -109,7 +119,7 @@ class _Planner:
         prices = fluid_prices(model, left, model.most, self._meter)
         if model is self._model:
             self._prices, self._priced = prices, left
-        rows, left = fill_new(model, left, prices, model.most, self._meter, FIRST_STYLE)
+        rows, left = fill_new(model, left, prices, model.most, self._meter, style)
         rows += filling.rows()
         return repaired(model, rows, model.most, self._meter), left
 
@@ -169,17 +179,46 @@ class _Planner:
             self._consider(exact)
             self._raise_bound_of_items(cost(exact, self._model) * (1 - _SAME))
             return
-        size = self._model.items
-        if (size <= _FEW_LP_ITEMS or size * size * _LP_WORK < self._meter.left) and find_spec("highspy"):
+        if self._few_enough(counts) and find_spec("highspy"):
             self._by_columns(counts)
+        elif self._may_pool(counts) and find_spec("highspy"):
+            self._by_pool(counts)
         else:
             self._by_styles(counts)
 
+    def _few_enough(self, counts: Ints) -> bool:
+        """Whether the linear program over all fillings of these can be solved well with the work that is left."""
+        items = len(counts)
+        if items <= (_FEW_LP_ITEMS if self._may_pool(counts) else _MOST_LP_ITEMS):
+            return True
+        return items * items * _LP_WORK < self._meter.left
+
+    @staticmethod
+    def _may_pool(counts: Ints) -> bool:
+        return len(counts) <= _MOST_POOLED and bool(counts.sum() >= len(counts) * _MANY_OF_EACH)
+
+    def _new_rows(self, counts: Ints) -> tuple[list[Row], list[Row], Ints]:
+        """What lies on existing agents, what on new instances, and how many of each item the latter hold."""
+        existing = [row for row in self._rows if row.owner < len(self._model.piles)]
+        new = [row for row in self._rows if row.owner >= len(self._model.piles)]
+        return existing, new, counts - held(existing, self._model.items)
+
+    def _by_pool(self, counts: Ints) -> None:
+        from slotsmith.core.planning.pooled import improve_by_pool
+
+        assert self._prices is not None
+        existing, new, left = self._new_rows(counts)
+
+        def consider(rows: list[Row]) -> bool:
+            self._consider(existing + rows)
+            return self._total() > self._bound * (1 + _NEAR)
+
+        improve_by_pool(self._model, left, self._prices, new, self._meter, consider)
+
     def _by_styles(self, counts: Ints) -> None:
         assert self._prices is not None
-        existing = [row for row in self._rows if row.owner < len(self._model.piles)]
-        left = counts - held(existing, self._model.items)
-        prices = self._prices
+        existing, rows, left = self._new_rows(counts)
+        prices = adapted(self._model, self._prices, rows)
         last = 0
         for turn in range(_MOST_TURNS):
             # A turn that could not be ended within the budget is not begun.
@@ -247,8 +286,8 @@ class _Planner:
         numbers: dict[int, int] = {}
         served: list[Served] = []
         missing: list[tuple[TaskClass, ...]] = []
-        for index, lot in enumerate(model.lots):
-            inside, outside = left_out(lot, self._wanted.counts[index], int(tasks[index]))
+        for index, (lot, count) in enumerate(zip(model.lots, tasks.tolist(), strict=True)):
+            inside, outside = left_out(lot, self._wanted.counts[index], count)
             if inside:
                 numbers[index] = len(served)
                 served.append(Served(inside, lot.units))

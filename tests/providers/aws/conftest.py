@@ -1,0 +1,16 @@
+"""Fixtures of the EC2 provider's tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from providers.aws.ec2_world import World
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[World]:
+    """A server, and no thread of its left at the end."""
+    world = World(tmp_path)
+    yield world
+    world.close()
