@@ -119,9 +119,7 @@ async def _run(assembly: Assembly, where: ServiceSettings, metrics: Metrics, fil
         pools = {pool.name: pool for pool in assembly.config.pools}
         hub.follow(pools)
         desk.set_out({name: assembly.takes_views(pool) for name, pool in pools.items()})
-        return {
-            name: Plan(pool, desk.maker(name, partial(assembly.provisioner, pool))) for name, pool in pools.items()
-        }
+        return {name: Plan(pool, desk.maker(name, partial(assembly.provisioner, pool))) for name, pool in pools.items()}
 
     daemon = make_daemon(assembly, file, plans)
     serving = asyncio.create_task(server.run())
