@@ -16,7 +16,7 @@ from slotsmith.service import changing, page, reading
 from slotsmith.service.context import PROBLEMS, Asked, Service, Who
 from slotsmith.service.guard import Doorkeeper
 from slotsmith.service.metrics import CONTENT_TYPE, Metrics
-from slotsmith.service.problems import handle_problems
+from slotsmith.service.problems import MEDIA_TYPE, handle_problems
 from slotsmith.service.pushing import ViewIn
 from slotsmith.service.shapes import Health
 from slotsmith.store.people import Role
@@ -87,6 +87,15 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 
+def _name_problems(responses: dict[str, Any]) -> None:
+    """What tells of a problem has a type of its own."""
+    for response in responses.values():
+        content = response.get("content", {})
+        schema = content.get("application/json", {}).get("schema", {})
+        if schema.get("$ref", "").endswith("/ProblemDetails"):
+            content[MEDIA_TYPE] = content.pop("application/json")
+
+
 def _document(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document, with the view that is read by hand."""
     if not app.openapi_schema:
@@ -94,5 +103,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
         template = "#/components/schemas/{model}"
         _, views = models_json_schema([(ViewIn, "validation")], ref_template=template)
         found["components"]["schemas"].update(views["$defs"])
+        for operations in found["paths"].values():
+            for operation in operations.values():
+                _name_problems(operation["responses"])
         app.openapi_schema = found
     return app.openapi_schema
