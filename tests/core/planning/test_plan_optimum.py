@@ -6,8 +6,8 @@ import pytest
 from plan_checker import faults_of
 from plan_problems import least_cost, small_problem
 
-from slotsmith.core.planning.budget import QUICK, Budget
-from slotsmith.core.planning.solve import plan
+from slotsmith.core.planning.budget import QUICK, Budget, Meter
+from slotsmith.core.planning.solve import _Planner, plan
 
 
 def _compared(seeds: range, budget: Budget) -> tuple[int, float]:
@@ -41,3 +41,16 @@ def test_the_first_plan_is_mostly_the_cheapest() -> None:
 def test_a_thousand_small_plans_are_the_cheapest() -> None:
     dearer, _ = _compared(range(1_000, 2_000), Budget())
     assert dearer <= 10
+
+
+def test_the_bound_holds_by_itself() -> None:
+    """A plan tells no bound above its own cost, so that with the cheapest plan no bound is seen to be wrong."""
+    near = 0
+    for seed in range(200, 225):
+        problem = small_problem(seed)
+        planner = _Planner(problem, Meter(QUICK))
+        planner.plan()
+        least = least_cost(problem)
+        assert planner._bound <= least + 1e-9, f"seed {seed}: the bound is above the least cost"
+        near += planner._bound > 0.9 * least
+    assert near, "no bound is so near that a wrong one would be seen"
