@@ -63,10 +63,15 @@ def make_connections(
     clock: Clock,
     provider_changed: Callable[[], None] = lambda: None,
     scheduler_changed: Callable[[], None] = lambda: None,
+    plugins: tuple[Plugins, Plugins] | None = None,
 ) -> Connections:
-    """The provider and the scheduler of a pool. The callables are called when one of them has news."""
-    make_provider = cast(ProviderPlugin, Plugins("provider").get(pool.provider.type)).create
-    make_scheduler = cast(SchedulerPlugin, Plugins("scheduler").get(pool.scheduler.type)).create
+    """The provider and the scheduler of a pool. The callables are called when one of them has news.
+
+    `plugins` are those of the kinds provider and scheduler; by default what the installed packages offer.
+    """
+    providers, schedulers = plugins or (Plugins("provider"), Plugins("scheduler"))
+    make_provider = cast(ProviderPlugin, providers.get(pool.provider.type)).create
+    make_scheduler = cast(SchedulerPlugin, schedulers.get(pool.scheduler.type)).create
     context = ProviderContext(
         cluster=config.cluster or "",
         pool=pool.name,
@@ -116,6 +121,8 @@ class Assembly:
         self._random = random or system_random()
         self._new_id = new_id
         self._watch = watch
+        # Looking for what is installed takes tens of milliseconds, and there may be hundreds of pools.
+        self._plugins = (Plugins("provider"), Plugins("scheduler"))
 
     def __enter__(self) -> Assembly:
         return self
@@ -125,7 +132,7 @@ class Assembly:
 
     def takes_views(self, pool: PoolSettings) -> bool:
         """Whether the pool's scheduler pushes its views."""
-        plugin = cast(SchedulerPlugin, Plugins("scheduler").get(pool.scheduler.type))
+        plugin = cast(SchedulerPlugin, self._plugins[1].get(pool.scheduler.type))
         return plugin.takes_views
 
     def provisioner(self, pool: PoolSettings) -> Provisioner:
@@ -137,6 +144,7 @@ class Assembly:
             clock=self.clock,
             provider_changed=provider_changed,
             scheduler_changed=scheduler_changed,
+            plugins=self._plugins,
         )
         provisioner = Provisioner(
             pool.name,
