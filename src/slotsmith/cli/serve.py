@@ -35,7 +35,7 @@ def serve(
         typer.Option("--listen", metavar="HOST:PORT", help="Listen here, not where the file says; port 0 = any."),
     ] = None,
 ) -> int:
-    """Keep all pools as large as they need to be, and serve an API, metrics and a web page.
+    """Run the pools with an HTTP API, metrics and a web page.
 
     Like `run`, ends cleanly on SIGTERM and on Ctrl-C; instances stay. Beyond this machine tokens are needed
     (see `slotsmith token`). SIGHUP takes in changed pools; what the file says of the service needs a restart.
