@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
-__all__ = ["Clock", "IdSource", "Random", "SystemClock", "system_ids", "system_random"]
+__all__ = ["Clock", "IdSource", "Random", "SystemClock", "system_ids", "system_random", "system_secret"]
 
 IdSource = Callable[[], str]
 """Gives a new id at each call; ids of one source never repeat."""
@@ -53,3 +53,8 @@ def system_random() -> Random:
 def system_ids() -> str:
     """A new id: 20 hexadecimal digits, unique without coordination and legal in every cloud's token and tag."""
     return secrets.token_hex(10)
+
+
+def system_secret() -> str:
+    """A new secret that nobody guesses: 43 letters, digits, `-` and `_`, of 256 random bits."""
+    return secrets.token_urlsafe(32)

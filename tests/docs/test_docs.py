@@ -19,7 +19,16 @@ from pydantic import BaseModel
 
 from docs.pages import EXAMPLES, PAGES, ROOT, blocks, code_spans, literal, page, rows, section
 from slotsmith.cli.app import app
-from slotsmith.config import Config, ConfigError, LogSettings, PoolSettings, StoreSettings, public_view, read_config
+from slotsmith.config import (
+    Config,
+    ConfigError,
+    LogSettings,
+    PoolSettings,
+    ServiceSettings,
+    StoreSettings,
+    public_view,
+    read_config,
+)
 from slotsmith.config.models import WindowSettings
 from slotsmith.config.plugins import Plugins
 from slotsmith.core.backoff import RETRY_RULES
@@ -32,6 +41,7 @@ from slotsmith.providers.local import LocalSettings
 from slotsmith.providers.local.settings import LocalType
 from slotsmith.schedulers.base import SchedulerSettings
 from slotsmith.schedulers.dask import DaskSettings
+from slotsmith.schedulers.push import PushSettings
 
 BOTH = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 
@@ -117,6 +127,8 @@ def _with_line(text: str, line: str) -> str:
 TABLES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "### `store`": (StoreSettings, {}),
     "### `log`": (LogSettings, {}),
+    "### `service`": (ServiceSettings, {}),
+    "## `scheduler: {type: push}`": (PushSettings, {"type": "push"}),
     "## `provider: {type: local}`": (LocalSettings, {"type": "local", "command": "x"}),
     "## Several kinds of local instances": (LocalType, {"name": "x"}),
     "## Limits by time of day": (WindowSettings, {"cron": "* * * * *", "lasts": "1h", "max_instances": 1}),

@@ -85,6 +85,6 @@ def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
 
 def test_a_limit_on_the_size_of_files(path: Path) -> None:
     check_filled(
-        run_worker("reach_size_limit", url_of(path), "400000"),
+        run_worker("reach_size_limit", url_of(path), "500000"),
         f"store {path} could not be read or written (disk I/O error): see that its disk has room and is healthy",
     )

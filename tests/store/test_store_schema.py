@@ -63,6 +63,9 @@ def test_every_table_is_named_in_the_store(store: SqlStore) -> None:
         "join_failures",
         "spans",
         "views",
+        "steering",
+        "actions",
+        "tokens",
     }
 
 

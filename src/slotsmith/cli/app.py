@@ -19,8 +19,10 @@ from slotsmith.cli.gcp import register as register_gcp
 from slotsmith.cli.plan import register as register_plan
 from slotsmith.cli.replay import register as register_replay
 from slotsmith.cli.run import register as register_run
+from slotsmith.cli.serve import register as register_serve
 from slotsmith.cli.simulate import register as register_simulate
 from slotsmith.cli.status import register as register_status
+from slotsmith.cli.token import register as register_token
 
 app = typer.Typer(
     name="slotsmith",
@@ -35,6 +37,7 @@ app = typer.Typer(
 COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
     register_demo,
     register_run,
+    register_serve,
     register_status,
     register_explain,
     register_down,
@@ -43,6 +46,7 @@ COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
     register_replay,
     register_simulate,
     register_plan,
+    register_token,
     register_config,
     register_aws,
     register_gcp,

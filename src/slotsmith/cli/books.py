@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slotsmith.cli.errors import CommandError
 from slotsmith.cli.options import known_name, read
+from slotsmith.reports.report import PoolReport
 from slotsmith.text import hide_password, one_line
 
 if TYPE_CHECKING:
     from slotsmith.store.base import Store
     from slotsmith.store.sql import SqlStore
-
-DAEMON_SILENT = 30.0
-"""Seconds without a sign of life (there is one at least every five) after which a daemon is called not running."""
 
 
 def open_writable(url: str) -> SqlStore:
@@ -37,30 +34,6 @@ def _open(url: str, *, read_only: bool) -> SqlStore:
         return open_store(url, create=not read_only, read_only=read_only)
     except StoreError as error:
         raise CommandError(one_line(str(error))) from error
-
-
-@dataclass(frozen=True, slots=True)
-class PoolReport:
-    """What the store says of one pool. `configured`: it stands in the configuration (None = there was none to read)."""
-
-    name: str
-    configured: bool | None
-    summary: Mapping[str, Any] | None
-
-    def alive(self, now: float) -> bool:
-        """Whether a daemon has written about the pool just now."""
-        summary = self.summary
-        return summary is not None and not summary.get("stopped") and now - float(summary["at"]) < DAEMON_SILENT
-
-    def as_json(self, now: float) -> dict[str, Any]:
-        """The report as `status --json` prints it."""
-        seen_at = None if self.summary is None else self.summary["at"]
-        return {
-            "pool": self.name,
-            "configured": self.configured,
-            "daemon": {"alive": self.alive(now), "seen_at": seen_at},
-            "summary": self.summary,
-        }
 
 
 @dataclass(frozen=True, slots=True)

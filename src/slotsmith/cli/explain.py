@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from slotsmith.cli.books import PoolReport, Source, open_readable
-from slotsmith.cli.narrative import narrate
+from slotsmith.cli.books import Source, open_readable
 from slotsmith.cli.options import DEFAULT_CONFIG, AnyPoolArgument, ConfigOption, JsonOption, StoreOption
 from slotsmith.cli.output import write_json
 from slotsmith.clock import SystemClock
+from slotsmith.reports.history import history as history_of
+from slotsmith.reports.narrative import narrate
 from slotsmith.text import one_line
-
-if TYPE_CHECKING:
-    from slotsmith.store.base import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +37,7 @@ def explain(
     now = SystemClock().now()
     with open_readable(source.url) as books:
         reports = [source.report(books, name) for name in source.names(books, pool)]
-        histories = [_history(books, report, last) for report in reports]
+        histories = [history_of(books, report.name, last) for report in reports]
     if json_output:
         parts = zip(reports, histories, strict=True)
         write_json({"at": now, "pools": [report.as_json(now) | history for report, history in parts]})
@@ -50,31 +48,3 @@ def explain(
         for line in narrate(report, history, now):
             indent = len(line) - len(line.lstrip())
             typer.echo(" " * indent + one_line(line))
-
-
-def _history(store: Store, report: PoolReport, last: int) -> dict[str, Any]:
-    books = store.load(report.name)
-    return {
-        "decisions": [{"at": row.at, **row.body} for row in store.decisions(report.name, limit=last)],
-        "moves": [
-            {"at": move.at, "id": move.instance_id, "before": move.before, "after": move.after, "note": move.note}
-            for move in store.moves(report.name, limit=last)
-        ],
-        "intents": [
-            {
-                "token": intent.token,
-                "offering": intent.offering.name,
-                "count": intent.count,
-                "state": intent.state,
-                "asked_at": intent.created_at,
-                "reason": intent.reason,
-                "error": intent.error or None,
-            }
-            for intent in books.intents
-        ],
-        "launch_failures": {
-            offering: {"failures": each.failures, "error": each.message, "next_attempt_at": each.next_attempt_at}
-            for offering, each in books.launch_failures.items()
-            if each.failures
-        },
-    }

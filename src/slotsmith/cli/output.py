@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from slotsmith.model.durations import format_duration
+from slotsmith.reports.words import ago, moment, plural, span
 from slotsmith.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+__all__ = ["ago", "console", "moment", "plural", "say", "span", "table", "write_json"]
 
 # What is not a terminal has no width of its own; wide enough that no line of ours is broken.
 _WIDTH_OF_FILES = 160
@@ -49,33 +50,3 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     for row in rows:
         made.add_row(*(one_line(str(cell)) for cell in row))
     return made
-
-
-def span(seconds: float) -> str:
-    """A length of time as a person would say it: `3d4h`, `5m12s`, `0s`."""
-    whole = max(0, round(seconds))
-    for coarse, unit in ((86400, 3600), (3600, 60)):
-        if whole >= coarse:
-            whole -= whole % unit
-            break
-    return format_duration(whole)
-
-
-def ago(at: float | None, now: float) -> str:
-    """How long ago something was; `-` when it never was."""
-    return "-" if at is None else span(now - at)
-
-
-def moment(at: float, now: float) -> str:
-    """A time of day, with its date unless that is today's."""
-    try:
-        local = datetime.fromtimestamp(at, tz=UTC).astimezone()
-        today = datetime.fromtimestamp(now, tz=UTC).astimezone().date()
-    except (OverflowError, ValueError, OSError):
-        return "never"
-    return local.strftime("%H:%M:%S" if local.date() == today else "%Y-%m-%d %H:%M:%S")
-
-
-def plural(count: int, word: str) -> str:
-    """`1 task`, `2 tasks`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"

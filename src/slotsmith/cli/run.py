@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +16,7 @@ from slotsmith.cli.options import DEFAULT_CONFIG, ConfigOption, read
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from slotsmith.cli.daemon import Plan
+    from slotsmith.cli.daemon import Daemon, Plan
     from slotsmith.config import Config
     from slotsmith.config.assembly import Assembly
 
@@ -66,22 +68,37 @@ def _serve(settings: Config, file: Path) -> None:
 
 
 async def _run(assembly: Assembly, file: Path) -> dict[str, str]:
+    daemon = make_daemon(assembly, file, _plans)
+    async with keeping_books(assembly):
+        return await daemon.run()
+
+
+@asynccontextmanager
+async def keeping_books(assembly: Assembly) -> AsyncIterator[None]:
+    """Look after the store while pools run, and log that they do."""
     import asyncio
 
+    import structlog
+
+    log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
+    log.info("running", pools=sorted(pool.name for pool in assembly.config.pools))
+    pruning = asyncio.create_task(_prune_for_ever(assembly, log))
+    try:
+        yield
+    finally:
+        pruning.cancel()
+        await asyncio.gather(pruning, return_exceptions=True)
+        log.info("stopped")
+
+
+def make_daemon(assembly: Assembly, file: Path, plans: Callable[[Assembly], dict[str, Plan]]) -> Daemon:
+    """A daemon for what `plans` makes of the configuration, now and whenever the file is read again."""
     import structlog
 
     from slotsmith.cli.daemon import Daemon
 
     log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
-    daemon = Daemon(_plans(assembly), assembly.clock, lambda: _reload(assembly, file, log))
-    log.info("running", pools=sorted(pool.name for pool in assembly.config.pools))
-    pruning = asyncio.create_task(_prune_for_ever(assembly, log))
-    try:
-        return await daemon.run()
-    finally:
-        pruning.cancel()
-        await asyncio.gather(pruning, return_exceptions=True)
-        log.info("stopped")
+    return Daemon(plans(assembly), assembly.clock, lambda: plans(assembly) if _reload(assembly, file, log) else None)
 
 
 def _plans(assembly: Assembly) -> dict[str, Plan]:
@@ -90,8 +107,8 @@ def _plans(assembly: Assembly) -> dict[str, Plan]:
     return {pool.name: Plan(pool, partial(assembly.provisioner, pool)) for pool in assembly.config.pools}
 
 
-def _reload(assembly: Assembly, file: Path, log: FilteringBoundLogger) -> dict[str, Plan] | None:
-    """Take the file in again, whole or not at all."""
+def _reload(assembly: Assembly, file: Path, log: FilteringBoundLogger) -> bool:
+    """Take the file in again, whole or not at all; whether it was taken in."""
     from slotsmith import logs
     from slotsmith.config import ConfigError, load_config
 
@@ -100,17 +117,17 @@ def _reload(assembly: Assembly, file: Path, log: FilteringBoundLogger) -> dict[s
     except ConfigError as error:
         for problem in str(error).splitlines():
             log.error("the changed configuration is refused, the old one goes on", problem=problem)
-        return None
-    for key in ("cluster", "store"):
+        return False
+    for key in ("cluster", "store", "service"):
         if getattr(new, key) != getattr(assembly.config, key):
             problem = f"{file}: {key}: it can only be changed by a restart"
             log.error("the changed configuration is refused, the old one goes on", problem=problem)
-            return None
+            return False
     for note in new.notes:
         log.info("the configuration is read in part", note=note)
     logs.setup(new.log.format, new.log.level)
     assembly.config = new
-    return _plans(assembly)
+    return True
 
 
 async def _prune_for_ever(assembly: Assembly, log: FilteringBoundLogger) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slotsmith.cli.books import PoolReport, Source, open_readable
+from slotsmith.cli.books import Source, open_readable
 from slotsmith.cli.options import DEFAULT_CONFIG, AnyPoolArgument, ConfigOption, JsonOption, StoreOption
-from slotsmith.cli.output import ago, console, moment, plural, table, write_json
+from slotsmith.cli.output import ago, console, plural, table, write_json
 from slotsmith.clock import Clock, SystemClock
+from slotsmith.reports.report import PoolReport, ending, troubles
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -146,44 +147,3 @@ def _instance_row(each: dict[str, Any], now: float) -> tuple[object, ...]:
         ago(since, now),
         ending(each, now) or each.get("detail") or "",
     )
-
-
-def ending(each: dict[str, Any], now: float) -> str:
-    """What is being done to end an instance, empty when it stays."""
-    termination = each["termination"]
-    if not termination:
-        return ""
-    error = f", {termination['error']}" if termination["error"] else ""
-    return f"{termination['phase']} for {ago(termination['since'], now)}: {termination['reason']}{error}"
-
-
-def troubles(report: PoolReport, now: float) -> Iterator[str]:
-    """What is not as it should be, a line each."""
-    summary = report.summary
-    if report.configured is False:
-        yield "not in the configuration any more; `slotsmith down` ends what it left"
-    if summary is None:
-        return
-    for part in ("scheduler", "provider"):
-        if summary[part]["error"]:
-            at = summary[part]["at"]
-            last = "no answer yet" if at is None else f"last answer {ago(at, now)} ago"
-            yield f"{part}: {summary[part]['error']} ({last})"
-        elif summary[part]["at"] is None and not summary["provider"]["error"]:
-            yield f"{part}: no answer yet"
-    for unmet in summary["unmet"]:
-        yield f"unmet: {unmet['what']}: {unmet['reason']}"
-    yield from _launch_troubles(summary, now)
-    if summary["strays"]:
-        yield f"{plural(len(summary['strays']), 'instance')} unknown to this store; see `slotsmith adopt`"
-
-
-def _launch_troubles(summary: Mapping[str, Any], now: float) -> Iterator[str]:
-    if summary["launch_error"]:
-        yield f"launch error: {summary['launch_error']}"
-    offerings = summary.get("offerings", ())
-    for each in offerings if len(offerings) > 1 else ():
-        if each["error"]:
-            yield f"{each['name']} is not tried before {moment(each['next_attempt_at'], now)}: {each['error']}"
-    if summary["next_attempt_at"] is not None:
-        yield f"no launch before {moment(summary['next_attempt_at'], now)}"

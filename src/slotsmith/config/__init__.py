@@ -2,7 +2,7 @@
 
 from slotsmith.config.errors import ConfigError, Problem
 from slotsmith.config.load import load_config, read_config
-from slotsmith.config.models import Config, LogSettings, PoolSettings, StoreSettings
+from slotsmith.config.models import Config, LogSettings, PoolSettings, ServiceSettings, StoreSettings
 from slotsmith.config.schema import json_schema
 from slotsmith.config.show import private_view, public_view
 
@@ -12,6 +12,7 @@ __all__ = [
     "LogSettings",
     "PoolSettings",
     "Problem",
+    "ServiceSettings",
     "StoreSettings",
     "json_schema",
     "load_config",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from slotsmith.clock import Clock, IdSource, Random, SystemClock, system_ids, system_random
 from slotsmith.config.models import Config, PoolSettings
@@ -62,10 +63,15 @@ def make_connections(
     clock: Clock,
     provider_changed: Callable[[], None] = lambda: None,
     scheduler_changed: Callable[[], None] = lambda: None,
+    plugins: tuple[Plugins, Plugins] | None = None,
 ) -> Connections:
-    """The provider and the scheduler of a pool. The callables are called when one of them has news."""
-    make_provider = cast(ProviderPlugin, Plugins("provider").get(pool.provider.type)).create
-    make_scheduler = cast(SchedulerPlugin, Plugins("scheduler").get(pool.scheduler.type)).create
+    """The provider and the scheduler of a pool. The callables are called when one of them has news.
+
+    `plugins` are those of the kinds provider and scheduler; by default what the installed packages offer.
+    """
+    providers, schedulers = plugins or (Plugins("provider"), Plugins("scheduler"))
+    make_provider = cast(ProviderPlugin, providers.get(pool.provider.type)).create
+    make_scheduler = cast(SchedulerPlugin, schedulers.get(pool.scheduler.type)).create
     context = ProviderContext(
         cluster=config.cluster or "",
         pool=pool.name,
@@ -76,6 +82,20 @@ def make_connections(
     provider = make_provider(pool.provider, context)
     scheduler = make_scheduler(pool.scheduler, SchedulerContext(pool.name, clock, scheduler_changed))
     return Connections(provider, scheduler)
+
+
+class Watch:
+    """What is told of all that the pools do; this one tells nobody."""
+
+    def provider(self, _pool: str, provider: Provider) -> Provider:
+        """The provider of a pool, or one that does the same and tells of it."""
+        return provider
+
+    def passed(self, pool: str, seconds: float) -> None:
+        """A pass has ended."""
+
+
+UNWATCHED: Final = Watch()
 
 
 class Assembly:
@@ -92,6 +112,7 @@ class Assembly:
         clock: Clock | None = None,
         random: Random | None = None,
         new_id: IdSource = system_ids,
+        watch: Watch = UNWATCHED,
     ) -> None:
         self.config = config
         self.store = store
@@ -99,12 +120,20 @@ class Assembly:
         self.run_store = ThreadRunner()
         self._random = random or system_random()
         self._new_id = new_id
+        self._watch = watch
+        # Looking for what is installed takes tens of milliseconds, and there may be hundreds of pools.
+        self._plugins = (Plugins("provider"), Plugins("scheduler"))
 
     def __enter__(self) -> Assembly:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.run_store.close()
+
+    def takes_views(self, pool: PoolSettings) -> bool:
+        """Whether the pool's scheduler pushes its views."""
+        plugin = cast(SchedulerPlugin, self._plugins[1].get(pool.scheduler.type))
+        return plugin.takes_views
 
     def provisioner(self, pool: PoolSettings) -> Provisioner:
         """A new provisioner for a pool. Closing it closes its provider and scheduler."""
@@ -115,17 +144,19 @@ class Assembly:
             clock=self.clock,
             provider_changed=provider_changed,
             scheduler_changed=scheduler_changed,
+            plugins=self._plugins,
         )
         provisioner = Provisioner(
             pool.name,
             pool.policy(),
-            provider=connections.provider,
+            provider=self._watch.provider(pool.name, connections.provider),
             scheduler=connections.scheduler,
             store=self.store,
             run_store=self.run_store,
             clock=self.clock,
             random=self._random,
             new_id=self._new_id,
+            on_pass=partial(self._watch.passed, pool.name),
             windows=pool.windows(),
         )
         provider_changed.bind(provisioner.provider_changed)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -33,6 +34,7 @@ _URL = re.compile(r"sqlite(\+pysqlite)?://.*")
 _MOST_INSTANCES = 1_000_000
 _DEFAULT = Policy()
 _CRON_FIELDS = 5
+_LAST_PORT = 65_535
 
 
 def _check_name(value: str) -> str:
@@ -78,6 +80,21 @@ def _check_zone(value: str) -> str:
     return value
 
 
+def _check_listen(value: str) -> str:
+    wanted = "expected an address and a port like 127.0.0.1:8080, 0.0.0.0:8443 or [::1]:8080"
+    host, _, port = value.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > _LAST_PORT:
+        raise ValueError(wanted)
+    if host != "localhost":
+        try:
+            version = ip_address(host.removeprefix("[").removesuffix("]")).version
+        except ValueError:
+            raise ValueError(wanted) from None
+        if (version == 6) is not host.startswith("["):
+            raise ValueError(wanted)
+    return value
+
+
 class _Settings(BaseModel):
     # Strict: "5" is not 5 and true is not 1.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -88,6 +105,37 @@ class StoreSettings(_Settings):
 
     url: Annotated[str, AfterValidator(_check_url)] = "sqlite:///slotsmith.db"
     keep: PositiveDuration = 30 * 86400.0
+
+
+class ServiceSettings(_Settings):
+    """Where `slotsmith serve` listens, and what it takes. `tls_client_ca`: clients must have a certificate of it."""
+
+    listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:8080"
+    require_tokens: bool = False
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_client_ca: str | None = None
+    max_body_mib: Annotated[int, Field(ge=1, le=1024)] = 64
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> ServiceSettings:
+        if (self.tls_certificate is None) is not (self.tls_key is None):
+            raise ValueError("expected both tls_certificate and tls_key, or neither")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port; port 0 = any that is free."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.address[0] == "localhost" or ip_address(self.address[0]).is_loopback
 
 
 class LogSettings(_Settings):
@@ -184,6 +232,7 @@ class Config(_Settings):
     cluster: Name | None = None
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
+    service: ServiceSettings = ServiceSettings()
     # Not strict, because a list becomes a tuple; the pools in it are strict by themselves.
     pools: tuple[PoolSettings, ...] = Field(min_length=1, strict=False, description="the resource pools")
 

@@ -40,7 +40,8 @@ class Books:
     """The state of one pool between its passes. Times are epoch seconds.
 
     `on_change` is called when something else than a look at the world has changed what is to be decided: an answer to
-    a launch, a termination called off. `lost_agent`: in what was seen last, an agent was missing that was there before.
+    a launch, a termination called off. `held` are instances that people want kept. `lost_agent`: in what was seen
+    last, an agent was missing that was there before.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Books:
         self.owns = kept.owns
         self.strays: frozenset[str] = frozenset()
         self.lost_agent = False
+        self.held: frozenset[str] = frozenset()
         self._consistency_window = consistency_window
         self._refusal_holds = min(REFUSAL_HOLDS, max_idle_agent_period)
         self._on_change = on_change
@@ -219,6 +221,10 @@ class Books:
         if failures is not None:
             self.pending.join_failures = failures
 
+    def forgive_joining(self) -> None:
+        """Instances that never joined are forgotten, and keep no launch back any more."""
+        self._note_joining(self._joining.forgive())
+
     # Launches
 
     def add_intents(self, intents: Iterable[LaunchIntent]) -> None:
@@ -334,6 +340,10 @@ class Books:
 
     # For the decision
 
+    def spent_this_month(self, month: float, now: float) -> float:
+        """Dollars since the month began, at `month`."""
+        return self._paid.spent(month, now)
+
     def view(
         self,
         offerings: Sequence[Offering],
@@ -354,7 +364,7 @@ class Books:
             in_flight=self.in_flight(),
             draining=frozenset(self.terminations),
             strays=self.strays,
-            kept=frozenset(self._refused),
+            kept=frozenset(self._refused) | self.held,
             launch_failures=self.failures_of(offering),
             join_failures=self._joining.failures,
             blind=blind,

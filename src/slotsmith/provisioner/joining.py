@@ -72,6 +72,11 @@ class Joining:
         self.failures = backoff.joined()
         return self.failures
 
+    def forgive(self) -> JoinFailures:
+        """Somebody says that it works again."""
+        self.failures = backoff.joined()
+        return self.failures
+
     def forget(self, instance_id: str) -> None:
         """The instance is gone, and was counted if it was to be."""
         self._counted.discard(instance_id)

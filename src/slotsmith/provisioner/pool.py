@@ -8,7 +8,10 @@ waiting by a cloud call, and no pool waits for another.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
@@ -17,19 +20,22 @@ import structlog
 from slotsmith.clock import Clock, IdSource, Random
 from slotsmith.core.backoff import launch_error_of_all
 from slotsmith.core.rules import Rules
+from slotsmith.core.steering import held_back
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Reason, Termination, Unmet
 from slotsmith.model.instance import Instance
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
+from slotsmith.model.scaling_info import ScalingInfo
+from slotsmith.model.steering import UNSTEERED, Steering
 from slotsmith.providers.base import Provider
 from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.launching import Launcher
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.recorder import Recorder
 from slotsmith.provisioner.schedule import Schedule, month_of
-from slotsmith.provisioner.summary import summarize
+from slotsmith.provisioner.summary import MOST_INSTANCES, summarize
 from slotsmith.provisioner.telemetry import Telemetry
 from slotsmith.provisioner.terminating import Terminator
 from slotsmith.schedulers.base import Scheduler
@@ -78,6 +84,7 @@ class Pool:
         self._new_id = new_id
         self._telemetry = telemetry
         self._log = log
+        self._steering = UNSTEERED
         self._actions: set[asyncio.Task[None]] = set()
         relist = surroundings.listings.refresh
         self._launcher = Launcher(
@@ -115,6 +122,8 @@ class Pool:
         view = self.observe(now)
         policy = self._schedule.at(now)
         decision = self._rules.decide(view, policy, now)
+        if self._steering.pause is not None:
+            decision = held_back(decision, self._steering.pause)
         intents = self._intents(decision)
         await self._record(view, policy, decision, intents)
         self._act(intents)
@@ -132,7 +141,12 @@ class Pool:
             self._surroundings.listings.refresh()
         return self._view(now)
 
+    def steer(self, steering: Steering) -> None:
+        """What is set by hand from now on, beside the limits, which are the schedule's."""
+        self._steering = steering
+
     def _view(self, now: float) -> View:
+        self.books.held = self._steering.kept_at(now)
         month = None if self._policy.max_dollars_per_month is None else month_of(now)
         surroundings = self._surroundings
         return self.books.view(self.offerings, surroundings.info, blind=surroundings.blind, now=now, month=month)
@@ -195,20 +209,36 @@ class Pool:
 
     async def summarize(self, *, stopped: bool = False) -> None:
         """Write what `status` and `explain` show."""
+        summary = self._summary(self._clock.now(), MOST_INSTANCES)()
+        await self.recorder.summarize({**summary, "stopped": stopped})
+
+    async def whole_summary(self) -> dict[str, Any]:
+        """The same with all instances, made beside the event loop."""
+        return await asyncio.to_thread(self._summary(self._clock.now(), None))
+
+    async def consider(self, info: ScalingInfo) -> Decision:
+        """What would be decided now for another view of the scheduler; nothing is done."""
         now = self._clock.now()
-        surroundings = self._surroundings
-        view = self._view(now)
-        summary = summarize(
+        view = replace(self._view(now), info=info, blind=False)
+        return await asyncio.to_thread(self._rules.decide, view, self._policy, now)
+
+    def _summary(self, now: float, most: int | None) -> Callable[[], dict[str, Any]]:
+        """What makes it, from values that do not change any more."""
+        surroundings, policy, view = self._surroundings, self._policy, self._view(now)
+        return partial(
+            summarize,
             view,
-            self._policy,
+            policy,
             self.last or Decision(now),
             now,
-            self.books.terminations,
+            dict(self.books.terminations),
             self.launch_error,
             surroundings.listings,
             surroundings.views,
+            self._steering,
+            self.books.spent_this_month(month_of(now), now),
+            most=most,
         )
-        await self.recorder.summarize({**summary, "stopped": stopped})
 
     async def down(self, *, force: bool, progress: Callable[[int], None]) -> int:
         """Terminate every instance and wait until all are gone; see `Provisioner.down`."""
@@ -240,7 +270,9 @@ class Pool:
     def next_deadline(self, now: float) -> float | None:
         """When the next pass is due if nothing happens before; None = never."""
         decided = self.last.next_deadline if self.last else None
-        due = [self.books.next_deadline(now), decided, self._schedule.next_change(now)]
+        held = min((until for until in self._steering.kept.values() if until > now), default=math.inf)
+        freed = held if math.isfinite(held) else None
+        due = [self.books.next_deadline(now), decided, self._schedule.next_change(now), freed]
         return min((each for each in due if each is not None), default=None)
 
     @property

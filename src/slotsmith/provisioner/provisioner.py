@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -25,13 +25,14 @@ from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import Provider, ProviderError
 from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.observer import Surroundings
+from slotsmith.provisioner.operating import Operating
 from slotsmith.provisioner.paid_time import PAID
 from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
 from slotsmith.provisioner.schedule import Schedule, month_of
 from slotsmith.provisioner.telemetry import Telemetry, TelemetrySink, log_sink
 from slotsmith.provisioner.unready import Unready
-from slotsmith.schedulers.base import Scheduler
+from slotsmith.schedulers.base import DrainAnswer, DrainRequest, ListsDrains, Scheduler
 from slotsmith.store.base import Store, StoreError, StoreRunner
 
 SETUP_DEADLINE: Final = 60.0
@@ -47,7 +48,8 @@ class Provisioner:
     """Keeps one pool exactly as large as its scheduler's pending tasks need.
 
     `run` until `stop`; or, for those who bring their own loop, `setup` and then `provision`, which is one pass with
-    everything it leads to. All properties answer at once, from what was last read.
+    everything it leads to. All properties answer at once, from what was last read. `on_pass` is told how long each
+    pass took, in seconds.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Provisioner:
         rules: Rules = SLOTSMITH,
         bookkeeping: Bookkeeping = FULL_BOOKKEEPING,
         windows: Sequence[Window] = (),
+        on_pass: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.pool = pool
         self._schedule = Schedule(policy, windows)
@@ -88,7 +91,12 @@ class Provisioner:
         )
         self._ready: Pool | None = None
         self._passed_at = -math.inf
+        self._passes = 0
+        self._on_pass = on_pass
         self._there_until: dict[str, float] = {}
+        self.operating = Operating(
+            pool, self._schedule, store=store, run_store=run_store, clock=clock, wake=self._woken.set
+        )
 
     # What others tell it
 
@@ -159,6 +167,32 @@ class Provisioner:
         return self.scaling_info.agents if self.scaling_info else ()
 
     @property
+    def drains(self) -> Sequence[DrainRequest]:
+        """The agents that a scheduler that pushes is asked to give up."""
+        return self._scheduler.drains() if isinstance(self._scheduler, ListsDrains) else ()
+
+    def acknowledge(self, answers: Mapping[str, DrainAnswer]) -> Sequence[str]:
+        """What a scheduler that pushes says of agents; the names of those that it was not asked for.
+
+        Raises:
+            TypeError: the pool's scheduler is one that is asked.
+        """
+        if not isinstance(self._scheduler, ListsDrains):
+            raise TypeError("this pool's scheduler is asked by its connector, so nothing can be acknowledged")
+        strange = self._scheduler.acknowledge(answers)
+        if self._ready:
+            self._ready.drain_due.set()
+        return strange
+
+    async def summary(self) -> Mapping[str, Any] | None:
+        """How the pool stands, with all its instances; None before `setup`. See `docs/operations.md`."""
+        return await self._ready.whole_summary() if self._ready else None
+
+    async def consider(self, info: ScalingInfo) -> Decision | None:
+        """What a pass would decide now for another view, beside the event loop; None before `setup`."""
+        return await self._ready.consider(info) if self._ready else None
+
+    @property
     def last_decision(self) -> Decision | None:
         """The decision of the last pass."""
         return self._ready.last if self._ready else None
@@ -177,10 +211,11 @@ class Provisioner:
         offerings = _checked(self._provider.offerings())
         now = self._clock.now()
         kept = await self._run_store(lambda: self._store.load(self.pool))
+        self.operating.take_over(kept.steering)
         # Those that are (or may be) down may be started again, and are not paid for twice.
         down = [record.first_seen for record in kept.instances if record.instance.state not in PAID]
         month = month_of(now)
-        since = min([now, *down, *([month] if self.policy.max_dollars_per_month is not None else [])])
+        since = min([now, month, *down])
         spans = await self._run_store(lambda: self._store.spans(self.pool, since, math.inf))
         books = Books(
             self.pool,
@@ -220,6 +255,7 @@ class Provisioner:
             telemetry=self._telemetry,
             log=self._log,
         )
+        self.operating.ready(self._ready)
 
     async def run(self) -> None:
         """Work until `stop`; instances stay. Trouble with the provider, scheduler or store is waited out."""
@@ -343,7 +379,7 @@ class Provisioner:
                 pool.observe(self._clock.now())
                 continue
             try:
-                await pool.run_pass()
+                await self._run_pass(pool)
                 self._passed_at = self._clock.now()
                 self._passed.set()
             except StoreError as error:
@@ -351,6 +387,14 @@ class Provisioner:
                 pool.recorder.failed(error)
                 await self._clock.sleep(_STORE_RETRY)
                 self._woken.set()
+
+    async def _run_pass(self, pool: Pool) -> None:
+        began = self._clock.now()
+        self._passes += 1
+        # Whatever a pass begins logs with its number too.
+        with structlog.contextvars.bound_contextvars(**{"pass": self._passes}):
+            await pool.run_pass()
+        self._on_pass(self._clock.now() - began)
 
     async def _wait_for_reason(self, pool: Pool) -> None:
         now = self._clock.now()

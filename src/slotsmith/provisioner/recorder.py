@@ -15,6 +15,7 @@ from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Unmet
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.policy import Policy
+from slotsmith.model.steering import Action, Steering
 from slotsmith.provisioner.books import Books
 from slotsmith.store.base import Changes, Store, StoreError, StoreRunner
 
@@ -133,6 +134,16 @@ class Recorder:
         """
         if self._books.pending:
             await self._write()
+
+    async def record(
+        self, *, actions: tuple[Action, ...], steering: Steering | None = None, decision: Decision | None = None
+    ) -> None:
+        """Write what somebody does by hand, with all that is pending, now.
+
+        Raises:
+            StoreError: nothing of it is on record.
+        """
+        await self._write(actions=actions, steering=steering, decision=decision)
 
     async def summarize(self, summary: Mapping[str, Any]) -> None:
         """Write what `status` and `explain` show; it is also the pool's sign of life."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from slotsmith.core.steering import with_limits
 from slotsmith.model.policy import Policy, Window
 
 
@@ -22,7 +23,14 @@ class Schedule:
         self._windows = tuple(windows)
         self._from = math.inf
         self._until = -math.inf
+        self._plain = policy
+        self._limits: Mapping[str, float] = {}
         self._policy = policy
+
+    def steer(self, limits: Mapping[str, float]) -> None:
+        """Limits that are set by hand, by name; they stand over the file's and over those of any window."""
+        self._limits = dict(limits)
+        self._policy = with_limits(self._plain, self._limits)
 
     def at(self, now: float) -> Policy:
         """The policy in force."""
@@ -30,11 +38,16 @@ class Schedule:
             self._resolve(now)
         return self._policy
 
+    def unsteered(self, now: float) -> Policy:
+        """The policy that would be in force if nothing was set by hand."""
+        self.at(now)
+        return self._plain
+
     def next_change(self, now: float) -> float | None:
         """When another policy may be in force, epoch seconds; None = never. A month's money is new with the month."""
-        self.at(now)
+        policy = self.at(now)
         changes = [self._until] if self._windows and math.isfinite(self._until) else []
-        if self._base.max_dollars_per_month is not None:
+        if policy.max_dollars_per_month is not None:
             changes.append(next_month(now))
         return min(changes, default=None)
 
@@ -54,7 +67,8 @@ class Schedule:
             )
         # Each window is checked by itself; where two overlap, the maximum is what must not be passed.
         least = min(policy.min_instances, policy.max_instances)
-        self._policy = replace(policy, min_instances=least)
+        self._plain = replace(policy, min_instances=least)
+        self._policy = with_limits(self._plain, self._limits)
         self._from, self._until = now, until
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,12 +18,17 @@ from slotsmith.model.decision import Decision
 from slotsmith.model.launch_error import NO_LAUNCH_FAILURES, JoinFailures, LaunchFailures
 from slotsmith.model.policy import Policy
 from slotsmith.model.record import TerminationRecord
+from slotsmith.model.steering import UNSTEERED, Steering
 from slotsmith.provisioner.observer import Observer
+from slotsmith.provisioner.paid_time import PAID
 from slotsmith.store.base import PoolBooks
 
 MOST_INSTANCES: Final = 1000
 """A summary names at most this many instances; the counts are always of all."""
-_KEPT: Final = ("instances", "instances_omitted", "counts", "strays", "offering", "offerings")
+_KEPT: Final = (
+    *("instances", "instances_omitted", "counts", "strays", "offering", "offerings"),
+    *("dollars_per_hour", "without_price", "dollars_this_month"),
+)
 _FAILURE: Final = ("error", "next_attempt_at")
 
 
@@ -35,11 +41,15 @@ def summarize(
     launch_error: str | None,
     listings: Observer[Any],
     views: Observer[Any],
+    steering: Steering = UNSTEERED,
+    spent_this_month: float = 0.0,
+    *,
+    most: int | None = MOST_INSTANCES,
 ) -> dict[str, Any]:
-    """The pool at `now`, after its last decision. Times are epoch seconds."""
+    """The pool at `now`, after its last decision, with at most so many instances. Times are epoch seconds."""
     fleet = view.fleet
     found = conditions(view, policy, now)
-    shown = range(min(len(fleet), MOST_INSTANCES))
+    shown = range(len(fleet) if most is None else min(len(fleet), most))
     offerings = [_offering(each, now) for each in view.on_offer]
     return {
         "at": now,
@@ -64,6 +74,32 @@ def summarize(
         "provider": _observer(listings),
         "strays": sorted(view.strays),
         "next": _next(view, policy, found, now),
+        **_money(view, spent_this_month),
+        **_by_hand(steering, now),
+    }
+
+
+def _money(view: View, spent_this_month: float) -> dict[str, Any]:
+    """Dollars: what the instances that are paid for cost per hour, as far as their prices are known."""
+    prices = {each.offering.name: each.offering.price for each in view.on_offer}
+    # One whose provider does not say what it is can only be the first that is on offer.
+    prices[""] = view.offering.price
+    paid = Counter(each.offering for each in view.fleet.instances if each.state in PAID)
+    known = {name: price for name in paid if (price := prices.get(name)) is not None}
+    return {
+        "dollars_per_hour": round(sum(paid[name] * price for name, price in sorted(known.items())), 6),
+        "without_price": sum(count for name, count in paid.items() if name not in known),
+        "dollars_this_month": round(spent_this_month, 4),
+    }
+
+
+def _by_hand(steering: Steering, now: float) -> dict[str, Any]:
+    """What people have set; None = until it is taken back."""
+    pause = steering.pause
+    return {
+        "paused": pause and {"since": pause.since, "who": pause.who, "why": pause.why},
+        "limits_by_hand": dict(steering.limits),
+        "kept": {i: None if math.isinf(until) else until for i, until in sorted(steering.kept.items()) if until > now},
     }
 
 
@@ -96,7 +132,11 @@ def summarize_unready(
         "join_failures": books.join_failures.failures,
         "strays": [],
         "next": [],
+        "dollars_per_hour": 0.0,
+        "without_price": 0,
+        "dollars_this_month": 0.0,
         **kept,
+        **_by_hand(books.steering, now),
         "at": now,
         "policy": asdict(policy),
         "scheduler": never,

@@ -21,7 +21,7 @@ from slotsmith.model.record import Phase, TerminationRecord
 from slotsmith.providers.base import Provider, ProviderError
 from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.faults import describe
-from slotsmith.schedulers.base import DrainAnswer, DrainOutcome, Scheduler
+from slotsmith.schedulers.base import DrainAnswer, DrainOutcome, ListsDrains, Scheduler
 
 DRAIN_DEADLINE: Final = 60.0
 """Seconds for one drain call; moving an agent's results can take most of it."""
@@ -84,6 +84,7 @@ class Terminator:
     async def drain(self) -> float | None:
         """Ask for agents, and give back those that are to stay. Seconds until asking again; None = not needed."""
         self._look_again()
+        self._tell_called_off()
         cancelled = await self._cancel_drains()
         await self._drain(when_done=False)
         await self._drain(when_done=True)
@@ -166,6 +167,13 @@ class Terminator:
         if state is InstanceState.STOPPING:
             return agent == BUSY_AGENT
         return agent != NO_AGENT and state is not InstanceState.TERMINATING
+
+    def _tell_called_off(self) -> None:
+        """One that looks for its drains by itself must not find those that nobody wants any more."""
+        if isinstance(self._scheduler, ListsDrains):
+            fleet, ending = self._books.fleet, self._books.terminations
+            rows = [fleet.rows[instance_id] for instance_id in ending if instance_id in fleet.rows]
+            self._scheduler.called_off([fleet.instances[row].agent_name for row in rows])
 
     async def _cancel_drains(self) -> bool:
         """Agents that drain for a termination that was called off, or forgotten in a crash, go back to work.

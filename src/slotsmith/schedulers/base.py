@@ -98,8 +98,38 @@ class TakesViews(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class DrainRequest:
+    """An agent that a scheduler is asked to give up, since when (epoch seconds), and whether its tasks may finish."""
+
+    agent: str
+    since: float
+    when_done: bool
+
+
+@runtime_checkable
+class ListsDrains(Protocol):
+    """A connector whose scheduler looks for what it is asked to give up, and says what became of it."""
+
+    def drains(self) -> Sequence[DrainRequest]:
+        """The agents that it is asked for, and has not answered for."""
+        ...
+
+    def acknowledge(self, answers: Mapping[str, DrainAnswer]) -> Sequence[str]:
+        """What the scheduler says of agents; the names of those that it was not asked for."""
+        ...
+
+    def called_off(self, agents: Sequence[str]) -> None:
+        """Of all that it was asked for, only these are still to be given up."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerPlugin:
-    """What an entry point of the group `slotsmith.schedulers` names."""
+    """What an entry point of the group `slotsmith.schedulers` names.
+
+    `takes_views`: what `create` makes is a `TakesViews`.
+    """
 
     settings: type[SchedulerSettings]
     create: Callable[[Any, SchedulerContext], Scheduler]
+    takes_views: bool = False

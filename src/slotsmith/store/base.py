@@ -14,6 +14,7 @@ from slotsmith.model.decision import Decision
 from slotsmith.model.launch import LaunchIntent
 from slotsmith.model.launch_error import NO_JOIN_FAILURES, JoinFailures, LaunchFailures
 from slotsmith.model.record import InstanceRecord, Move, StatisticsSpan
+from slotsmith.model.steering import UNSTEERED, Action, Steering
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class PoolBooks:
     join_failures: JoinFailures = NO_JOIN_FAILURES
     owns: bool = False
     heartbeat: float | None = None
+    steering: Steering = UNSTEERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Changes:
     `intents` by token; `instances` by id; `launch_failures` by offering; `spans` by instance and start. `summary` is
     what `status` and `explain` show, JSON-ready. `recorded_view` is what changed in the view since the last one
     recorded, JSON-ready (see `slotsmith.core.recording`). `heartbeat` is when the pool was last seen alive
-    (None = `at`).
+    (None = `at`). `steering` is what is set by hand from now on, `actions` who did what.
     """
 
     pool: str
@@ -62,6 +64,8 @@ class Changes:
     summary: Mapping[str, Any] | None = None
     recorded_view: Mapping[str, Any] | None = None
     heartbeat: float | None = None
+    steering: Steering | None = None
+    actions: tuple[Action, ...] = ()
 
     @property
     def alive_at(self) -> float:
@@ -76,11 +80,15 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRow:
-    """One recorded decision, as JSON-ready data: `launch`, `terminate`, `unmet` with their reasons."""
+    """One recorded decision, as JSON-ready data: `launch`, `terminate`, `unmet` with their reasons.
+
+    `number` grows with each decision on record.
+    """
 
     pool: str
     at: float
     body: Mapping[str, Any]
+    number: int = 0
 
 
 class Store(Protocol):
@@ -106,8 +114,13 @@ class Store(Protocol):
         """The newest lines of history, oldest first."""
         ...
 
-    def decisions(self, pool: str, *, since: float = 0.0, limit: int = 100) -> Sequence[DecisionRow]:
-        """The newest decisions that did something or left something unmet, oldest first."""
+    def decisions(
+        self, pool: str, *, since: float = 0.0, limit: int = 100, before: int | None = None
+    ) -> Sequence[DecisionRow]:
+        """The newest decisions that did something or left something unmet, oldest first.
+
+        `before`: only those with a lower number.
+        """
         ...
 
     def spans(self, pool: str, start: float, end: float) -> Sequence[StatisticsSpan]:

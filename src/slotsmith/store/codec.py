@@ -20,6 +20,7 @@ from slotsmith.model.resources import Resources
 from slotsmith.store import schema
 from slotsmith.store.base import Changes, DecisionRow
 from slotsmith.store.errors import Unusable
+from slotsmith.store.steering import action_values, steering_values
 
 T = TypeVar("T")
 Values = dict[str, Any]
@@ -232,7 +233,7 @@ def _decision_values(pool: str, decision: Decision | None) -> list[Values]:
 
 
 def decision_of(row: Row[Any]) -> DecisionRow:
-    return DecisionRow(row.pool, row.at, json.loads(row.body))
+    return DecisionRow(row.pool, row.at, json.loads(row.body), row.id)
 
 
 def _launch_failures_values(pool: str, offering: str, failures: LaunchFailures) -> Values:
@@ -317,4 +318,6 @@ def rows_of(changes: Changes) -> list[tuple[Table, list[Values]]]:
         (schema.join_failures, _join_failures_values(pool, changes.join_failures)),
         (schema.spans, [_span_values(span) for span in changes.spans]),
         (schema.views, _view_values(pool, at, changes.recorded_view)),
+        (schema.steering, steering_values(pool, at, changes.steering)),
+        (schema.actions, [action_values(action) for action in changes.actions]),
     ]

@@ -173,3 +173,38 @@ views = Table(
     Column("body", LargeBinary, nullable=False),
     Index(None, "pool", "at"),
 )
+
+steering = Table(
+    "steering",
+    metadata,
+    _pool(key=True),
+    Column("changed_at", Double, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+# Not tied to a pool with books: what was done is kept whatever becomes of those.
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("pool", Words),
+    Column("at", Double, nullable=False),
+    Column("who", Words, nullable=False),
+    Column("what", Words, nullable=False),
+    Column("why", Words, nullable=False),
+    Column("details", Text, nullable=False),
+    Index(None, "pool", "at"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("name", Words, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("pool", Words),
+    Column("hash", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -25,6 +25,7 @@ from sqlalchemy import (
 from slotsmith.model.launch import INTENT_TRANSITIONS, IntentState, LaunchIntent
 from slotsmith.model.launch_error import NO_JOIN_FAILURES
 from slotsmith.model.record import Move, StatisticsSpan
+from slotsmith.model.steering import UNSTEERED
 from slotsmith.store import codec
 from slotsmith.store.base import Changes, DecisionRow, PoolBooks, StoreError
 from slotsmith.store.connect import Access, prepare_file, sqlite_engine, transactions
@@ -33,6 +34,7 @@ from slotsmith.store.lock import StoreLock
 from slotsmith.store.migrations import lacks_migrations, migrate
 from slotsmith.store.place import Place
 from slotsmith.store.schema import (
+    actions,
     decisions,
     instances,
     intents,
@@ -41,15 +43,17 @@ from slotsmith.store.schema import (
     moves,
     pools,
     spans,
+    steering,
     views,
 )
+from slotsmith.store.steering import steering_of
 from slotsmith.store.write import Write
 
 # A status page reads while the daemon writes and nobody waits; what does wait is another program that holds the file
 # (a backup, somebody's shell), and five seconds of it are well within the deadline of a write.
 PATIENCE = 5.0
 
-_LOGS = (moves, decisions, views)
+_LOGS = (moves, decisions, views, actions)
 """Tables of which no row is ever replaced."""
 
 _LIVE = (IntentState.OPEN.value, IntentState.GRANTED.value)
@@ -79,11 +83,15 @@ def open_store(url: str, *, create: bool = True, read_only: bool = False, patien
 
 
 class SqlStore:
-    """A `slotsmith.store.base.Store` in a SQL database, made by `open_store`. May be used from any thread."""
+    """A `slotsmith.store.base.Store` in a SQL database, made by `open_store`. May be used from any thread.
+
+    `on_commit` is told of all that is committed, in the thread that did it.
+    """
 
     def __init__(self, engine: Engine, place: Place, *, read_only: bool = False) -> None:
         self._place = place
         self._read_only = read_only
+        self.on_commit: Callable[[Changes], None] = lambda _: None
         self._closed = False
         self._engine = engine
         self._engines = {access: transactions(engine, access) for access in Access}
@@ -135,6 +143,7 @@ class SqlStore:
             present = _rows(connection, instances, pool, instances.c.gone_at.is_(None))
             launch = _rows(connection, launch_failures, pool)
             join = _rows(connection, join_failures, pool)
+            steered = _rows(connection, steering, pool)
             return PoolBooks(
                 intents=tuple(
                     sorted(codec.decoded(codec.intent_of, live), key=lambda each: (each.created_at, each.token))
@@ -144,6 +153,7 @@ class SqlStore:
                 join_failures=next(iter(codec.decoded(codec.join_failures_of, join)), NO_JOIN_FAILURES),
                 owns=head is not None and head.owns,
                 heartbeat=None if head is None else head.heartbeat,
+                steering=next(iter(codec.decoded(steering_of, steered)), UNSTEERED),
             )
 
     def commit(self, changes: Changes) -> None:
@@ -161,6 +171,7 @@ class SqlStore:
             for table, rows in tables:
                 if rows:
                     self._write(connection, table, rows)
+        self.on_commit(changes)
 
     def pools(self) -> Sequence[str]:
         """The pools that have books, by name."""
@@ -179,9 +190,16 @@ class SqlStore:
         with self._transaction(Access.READ) as connection:
             return codec.decoded(codec.move_of, _newest(connection, moves, limit, moves.c.pool == pool, *which))
 
-    def decisions(self, pool: str, *, since: float = 0.0, limit: int = 100) -> Sequence[DecisionRow]:
-        """The newest decisions that did something or left something unmet, oldest first."""
+    def decisions(
+        self, pool: str, *, since: float = 0.0, limit: int = 100, before: int | None = None
+    ) -> Sequence[DecisionRow]:
+        """The newest decisions that did something or left something unmet, oldest first.
+
+        `before`: only those with a lower number.
+        """
         which = and_(decisions.c.pool == pool, decisions.c.at >= since)
+        if before is not None:
+            which = and_(which, decisions.c.id < before)
         with self._transaction(Access.READ) as connection:
             return codec.decoded(codec.decision_of, _newest(connection, decisions, limit, which))
 
@@ -223,6 +241,18 @@ class SqlStore:
             )
             for pool in connection.scalars(select(pools.c.name)).all():
                 _prune_views(connection, pool, before)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that reads, for the queries that other modules of the store make."""
+        with self._transaction(Access.READ) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is on disk when it ends, for what other modules of the store write."""
+        with self._transaction(Access.DURABLE) as connection:
+            yield connection
 
     def _write(
         self, connection: Connection, table: Table, rows: Sequence[codec.Values], replace: Sequence[str] | None = None

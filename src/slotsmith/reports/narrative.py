@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from slotsmith.cli.books import PoolReport
-from slotsmith.cli.output import ago, moment, plural, span
-from slotsmith.cli.status import ending, troubles
+from slotsmith.reports.report import PoolReport, ending, troubles
+from slotsmith.reports.words import ago, moment, plural, span
 
 MOST_INSTANCES = 40
 """Instances that are told one by one."""
@@ -67,13 +66,13 @@ def _demand(summary: Mapping[str, Any]) -> str:
 
 def _instances(summary: Mapping[str, Any], now: float) -> Iterator[str]:
     for each in summary["instances"][:MOST_INSTANCES]:
-        yield f"{each['id']}: {each['state']}, launched {ago(each['launched_at'], now)} ago; {_why(each, summary, now)}"
+        yield f"{each['id']}: {each['state']}, launched {ago(each['launched_at'], now)} ago; {why(each, summary, now)}"
     left = sum(summary["counts"].values()) - min(MOST_INSTANCES, len(summary["instances"]))
     if left > 0:
         yield f"and {left} more"
 
 
-def _why(each: dict[str, Any], summary: Mapping[str, Any], now: float) -> str:
+def why(each: dict[str, Any], summary: Mapping[str, Any], now: float) -> str:
     """Why an instance is there still."""
     going, policy = ending(each, now), summary["policy"]
     if going:
@@ -106,13 +105,18 @@ def _next(summary: Mapping[str, Any], now: float) -> Iterator[str]:
         yield f"{when} ({moment(each['at'], now)}): {each['what']}"
 
 
+def decided(each: Mapping[str, Any]) -> str:
+    """One decision on record as a sentence."""
+    parts = [f"launch {launch['count']} x {launch['offering']} ({launch['reason']})" for launch in each["launch"]]
+    parts += [f"terminate {one['id']} ({one['reason']})" for one in each["terminate"]]
+    for one in each["unmet"]:
+        parts.append(f"leave unmet {one['tasks'] or plural(one['count'], 'instance')} ({one['reason']})")
+    return "; ".join(parts)
+
+
 def _decisions(history: Mapping[str, Any], now: float) -> Iterator[str]:
     for each in history["decisions"]:
-        parts = [f"launch {launch['count']} x {launch['offering']} ({launch['reason']})" for launch in each["launch"]]
-        parts += [f"terminate {one['id']} ({one['reason']})" for one in each["terminate"]]
-        for one in each["unmet"]:
-            parts.append(f"leave unmet {one['tasks'] or plural(one['count'], 'instance')} ({one['reason']})")
-        yield f"{moment(each['at'], now)}: {'; '.join(parts)}"
+        yield f"{moment(each['at'], now)}: {decided(each)}"
 
 
 def _moves(history: Mapping[str, Any], now: float) -> Iterator[str]:

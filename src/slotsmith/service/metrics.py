@@ -1,0 +1,258 @@
+"""What Prometheus reads: gauges from the last summaries, and counts and times of what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from slotsmith.clock import Clock
+from slotsmith.config.assembly import Watch
+from slotsmith.model.instance import Instance, InstanceState
+from slotsmith.model.launch import IntentState
+from slotsmith.model.offering import Offering
+from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError
+from slotsmith.service.context import Service
+from slotsmith.store.base import Changes
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+# When each series began would be as many series again, and nobody asks for them.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 2, 5, 15, 30, 60, 120, 300, 600, 1200)
+_PASS_SECONDS: Final = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
+
+
+class Metrics(Watch):
+    """Everything that is counted. `follow` connects it with the service that it counts for."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._service: Service | None = None
+        self._open: dict[str, float] = {}
+        self._joined: set[str] = set()
+        self._began = clock.now()
+        self.registry = CollectorRegistry(auto_describe=False)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"slotsmith_{name}", text, ("pool", *labels), registry=self.registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(f"slotsmith_{name}", text, ("pool", *labels), registry=self.registry, buckets=buckets)
+
+        self.pushes = counter("pushes", "Views that were pushed, by what became of them", "status")
+        self._decisions = counter("decisions", "Decisions on record that launch, terminate or leave unmet", "kind")
+        self._launches = counter("launches", "Launch intents that were answered", "result")
+        self._launched = counter("instances_launched", "Instances that were granted")
+        self._terminated = counter("instances_terminated", "Instances that were chosen to go, by reason", "reason")
+        self._calls = counter("provider_calls", "Calls of the provider", "call", "result")
+        self._call_seconds = histogram("provider_call_seconds", "Time that calls took", _SECONDS, "call")
+        self._passes = histogram("pass_seconds", "Time that passes took", _PASS_SECONDS)
+        self._push_to_launch = histogram("push_to_launch_seconds", "From a push to the launch it led to", _SECONDS)
+        self._launch_to_joined = histogram(
+            "launch_to_joined_seconds", "From a launch to its agent's first sign of life", _SECONDS
+        )
+        self.registry.register(_Summaries(self))
+
+    def follow(self, service: Service) -> None:
+        """Count for this service from now on."""
+        self._service = service
+        service.hub.on_changes.append(self._committed)
+
+    @property
+    def service(self) -> Service | None:
+        """What is counted for."""
+        return self._service
+
+    def text(self) -> bytes:
+        """What Prometheus reads."""
+        return generate_latest(self.registry)
+
+    def provider(self, pool: str, provider: Provider) -> Provider:
+        return _Counted(self, pool, provider)
+
+    def passed(self, pool: str, seconds: float) -> None:
+        self._passes.labels(pool).observe(seconds)
+
+    def called(self, pool: str, call: str, result: str, seconds: float) -> None:
+        """A call of a provider has ended."""
+        self._calls.labels(pool, call, result).inc()
+        self._call_seconds.labels(pool, call).observe(seconds)
+
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self._clock.now()
+
+    def _committed(self, changes: Changes) -> None:
+        pool, decision = changes.pool, changes.decision
+        if decision is not None:
+            kinds = {
+                "launch": decision.launches,
+                "terminate": decision.terminations,
+                "unmet": decision.unmet,
+            }
+            for kind, found in kinds.items():
+                if found:
+                    self._decisions.labels(pool, kind).inc()
+            for each in decision.terminations:
+                self._terminated.labels(pool, each.reason.value).inc()
+        self._count_intents(changes)
+        self._count_joins(changes)
+
+    def _count_intents(self, changes: Changes) -> None:
+        place = self._service.desk.places.get(changes.pool) if self._service else None
+        for intent in changes.intents:
+            if intent.state is IntentState.OPEN and not intent.attempts and intent.token not in self._open:
+                self._open[intent.token] = intent.created_at
+                if place is not None and place.pushed_at is not None:
+                    self._push_to_launch.labels(changes.pool).observe(max(0.0, intent.created_at - place.pushed_at))
+            elif intent.state in (IntentState.GRANTED, IntentState.REFUSED) and intent.token in self._open:
+                del self._open[intent.token]
+                self._launches.labels(changes.pool, intent.state.value).inc()
+                self._launched.labels(changes.pool).inc(intent.granted or 0)
+
+    def _count_joins(self, changes: Changes) -> None:
+        for record in changes.instances:
+            key = f"{changes.pool}/{record.instance.id}"
+            if record.gone_at is not None:
+                self._joined.discard(key)
+            elif record.joined_at is not None and record.joined_at >= self._began and key not in self._joined:
+                self._joined.add(key)
+                seconds = max(0.0, record.joined_at - record.instance.launched_at)
+                self._launch_to_joined.labels(changes.pool).observe(seconds)
+
+
+class _Summaries:
+    """Gauges, made when they are read."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        service = self._metrics.service
+        if service is None:
+            return
+        plain = {
+            "pending_tasks": "Tasks that wait",
+            "pending_slots": "Slots that waiting tasks ask for",
+            "in_flight": "Instances asked for and not listed yet",
+            "dollars_per_hour": "What the instances that are paid for cost, in dollars per hour",
+            "dollars_this_month": "What the pool has cost since the month began (UTC), in dollars",
+        }
+        gauges = {key: GaugeMetricFamily(f"slotsmith_{key}", text, labels=["pool"]) for key, text in plain.items()}
+
+        def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+            found = GaugeMetricFamily(f"slotsmith_{name}", text, labels=["pool", *labels])
+            gauges[name] = found
+            return found
+
+        ready = gauge("pool_ready", "1 when the pool's provider and scheduler answer")
+        paused = gauge("pool_paused", "1 when somebody has paused the pool")
+        error = gauge("launch_error", "1 while launches fail")
+        strays = gauge("strays", "Instances that the store does not know")
+        states = gauge("instances", "Instances by state", "state")
+        agents = gauge("agents", "Instances by what their agents do", "agent")
+        limits = gauge("limit", "The limits in force", "limit")
+        unmet = gauge("unmet", "Demand that is not served, by reason", "reason")
+        idle = gauge("idle_seconds", "Sum of how long idle agents have been idle, of the first thousand instances")
+        for pool, trail in service.hub.trails.items():
+            ready.add_metric([pool], float(service.ready(pool)))
+            summary = trail.summary
+            if summary is None:
+                continue
+            for key in plain:
+                gauges[key].add_metric([pool], summary.get(key, 0.0))
+            paused.add_metric([pool], float(bool(summary.get("paused"))))
+            error.add_metric([pool], float(bool(summary["launch_error"])))
+            strays.add_metric([pool], len(summary["strays"]))
+            _by_state(pool, summary, states, agents, idle)
+            for name, value in summary["policy"].items():
+                if name.startswith(("max_", "min_")) and isinstance(value, (int, float)) and "period" not in name:
+                    limits.add_metric([pool, name], value)
+            for reason, count in _unmet(summary).items():
+                unmet.add_metric([pool, reason], count)
+        yield from gauges.values()
+
+
+def _by_state(
+    pool: str,
+    summary: Mapping[str, Any],
+    states: GaugeMetricFamily,
+    agents: GaugeMetricFamily,
+    idle: GaugeMetricFamily,
+) -> None:
+    for state in InstanceState:
+        states.add_metric([pool, state.value], summary["counts"].get(state.value, 0))
+    found: dict[str, int] = dict.fromkeys(("idle", "busy", "disconnected", "starting", "none"), 0)
+    for each in summary["instances"]:
+        found[each["agent"]] += 1
+    for agent, count in found.items():
+        agents.add_metric([pool, agent], count)
+    since = [each["idle_since"] for each in summary["instances"] if each["agent"] == "idle"]
+    idle.add_metric([pool], sum(summary["at"] - at for at in since if at is not None))
+
+
+def _unmet(summary: Mapping[str, Any]) -> dict[str, int]:
+    """By reason, without the numbers in it: each would be a series of its own."""
+    found: dict[str, int] = {}
+    for each in summary["unmet"]:
+        reason = "".join("#" if letter.isdigit() else letter for letter in each["reason"])[:120]
+        while "##" in reason:
+            reason = reason.replace("##", "#")
+        found[reason] = found.get(reason, 0) + each["count"]
+    return found
+
+
+class _Counted:
+    """A provider whose calls are counted and timed."""
+
+    def __init__(self, metrics: Metrics, pool: str, provider: Provider) -> None:
+        self.poll_period = provider.poll_period
+        self.consistency_window = provider.consistency_window
+        self.token_lifetime = provider.token_lifetime
+        self._metrics = metrics
+        self._pool = pool
+        self._provider = provider
+
+    async def setup(self) -> None:
+        await self._counted("setup", self._provider.setup())
+        # Some know these only now.
+        self.poll_period = self._provider.poll_period
+        self.consistency_window = self._provider.consistency_window
+        self.token_lifetime = self._provider.token_lifetime
+
+    def offerings(self) -> Sequence[Offering]:
+        return self._provider.offerings()
+
+    async def list_instances(self) -> Sequence[Instance]:
+        found: Sequence[Instance] = await self._counted("list", self._provider.list_instances())
+        return found
+
+    async def launch(self, request: LaunchRequest) -> LaunchResult:
+        result: LaunchResult = await self._counted("launch", self._provider.launch(request))
+        return result
+
+    async def terminate(self, instance_ids: Sequence[str]) -> Mapping[str, ProviderError]:
+        failed: Mapping[str, ProviderError] = await self._counted("terminate", self._provider.terminate(instance_ids))
+        return failed
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+    async def _counted(self, call: str, work: Any) -> Any:
+        began, result = self._metrics.now(), "cancelled"
+        try:
+            answer = await work
+            result = "ok"
+        except ProviderError as error:
+            result = error.kind.value
+            raise
+        except Exception:
+            result = "fault"
+            raise
+        else:
+            return answer
+        finally:
+            self._metrics.called(self._pool, call, result, self._metrics.now() - began)

@@ -1,0 +1,102 @@
+"""What Prometheus reads, and that the dashboard and the alert rules ask for nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from ruamel.yaml import YAML
+
+from service.stage import stage, until
+from slotsmith.clock import SystemClock
+from slotsmith.model.launch_error import ErrorKind
+from slotsmith.providers.base import ProviderError
+from slotsmith.service.metrics import Metrics
+
+MONITORING = Path(__file__).parent.parent.parent / "monitoring"
+
+
+def values(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_what_happens_is_counted() -> None:
+    async def scenario() -> None:
+        async with stage() as s:
+            s.provider.launch_faults = [ProviderError(ErrorKind.THROTTLED, "slowly")]
+            await s.push(tasks=[{"resources": {"slots": 2}, "count": 2}, {"resources": {"slots": 9}}])
+            await until(lambda: len(s.pool.instances) == 2)
+            await s.push(agents=[{"name": each.id, "idle": True} for each in s.pool.instances])
+            pool = ("pool", "gpu")
+
+            def of(name: str, *labels: tuple[str, str]) -> float:
+                return found[name, tuple(sorted((pool, *labels)))]
+
+            async with asyncio.timeout(20):
+                while True:
+                    found = values((await s.client.get("/metrics")).text)
+                    if of("slotsmith_agents", ("agent", "idle")) == 2:
+                        break
+                    await asyncio.sleep(0.02)
+            assert of("slotsmith_pool_ready") == 1
+            assert of("slotsmith_instances", ("state", "running")) == 2
+            assert of("slotsmith_dollars_per_hour") == 2
+            assert of("slotsmith_limit", ("limit", "max_instances")) == 4
+            assert of("slotsmith_pushes_total", ("status", "new")) == 2
+            assert of("slotsmith_provider_calls_total", ("call", "launch"), ("result", "throttled")) == 1
+            assert of("slotsmith_provider_calls_total", ("call", "launch"), ("result", "ok")) == 1
+            assert of("slotsmith_launches_total", ("result", "granted")) == 1
+            assert of("slotsmith_instances_launched_total") == 2
+            assert of("slotsmith_decisions_total", ("kind", "launch")) == 1
+            assert of("slotsmith_push_to_launch_seconds_count") == 1
+            assert of("slotsmith_launch_to_joined_seconds_count") == 2
+            assert of("slotsmith_pass_seconds_count") >= 2
+
+    asyncio.run(scenario())
+
+
+def names() -> set[str]:
+    """Every series that there can be."""
+    found = set()
+    metrics = Metrics(SystemClock())
+
+    async def text() -> str:
+        async with stage() as s:
+            await s.push(tasks=[{"resources": {"slots": 9}}])
+            await until(lambda: (s.service.summary_of("gpu") or {})["unmet"])
+            return (await s.client.get("/metrics")).text
+
+    for family in text_string_to_metric_families(asyncio.run(text())):
+        found.add(family.name)
+    for collector in list(metrics.registry._collector_to_names.values()):
+        found.update(collector)
+    return found
+
+
+def asked(text: str) -> set[str]:
+    return set(re.findall(r"slotsmith_[a-z_]+", text))
+
+
+def test_the_dashboard_and_the_rules_ask_for_what_there_is() -> None:
+    known = names()
+    dashboard: dict[str, Any] = json.loads((MONITORING / "grafana.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = YAML(typ="safe").load((MONITORING / "alerts.yml").read_text())
+    alerts = [rule for group in rules["groups"] for rule in group["rules"]]
+    expressions += [rule["expr"] for rule in alerts]
+    for expression in expressions:
+        for name in asked(expression):
+            assert name in known or re.sub("_(total|bucket|sum|count)$", "", name) in known, expression
+        assert expression.count("(") == expression.count(")")
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"]) == 10
+    for rule in alerts:
+        assert {"alert", "expr", "for", "labels", "annotations"} <= rule.keys()
+        assert rule["annotations"].keys() == {"summary", "description"}
