@@ -3,4 +3,10 @@
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+# How long an example takes says how busy the machine is; speed has its place in `benchmarks/`.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")

@@ -92,7 +92,7 @@ def give_the_headroom_up(patch: pytest.MonkeyPatch) -> None:
         (SLOWLY_ASKED, forget_what_is_in_flight, "I1", "per hour, the maximum is $9.00"),
         (limited(max_slots=8), count_no_slots, "I1", "slots, the maximum is 8"),
         (SCARCE, ask_in_back_off, "back-off", "before the time on record"),
-        (WARM, give_the_headroom_up, "I5", "machines exist"),
+        (WARM, give_the_headroom_up, "I5", "the headroom is 4"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

@@ -256,6 +256,8 @@ class ProviderConformance:
         async with harness.opened() as provider:
             token = harness.new_token()
             result = await _launch(provider, token, 2)
+            # A listing that lags lacks them at first, too.
+            await _listed(harness, provider, result.instance_ids)
             await provider.terminate(result.instance_ids)
             await _listed(harness, provider, ())
             # Naming them again and refusing are both definite answers.
