@@ -1,8 +1,9 @@
-"""Lets tests of one directory use the helpers of another by name (`from provisioner.world import World`)."""
+"""What holds for all tests: helpers found by name (`from provisioner.world import World`), order, and Hypothesis."""
 
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -10,3 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 # How long an example takes says how busy the machine is; speed has its place in `benchmarks/`.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First the tests that mostly wait for processes, so that others fill the time beside them."""
+    items.sort(key=lambda item: "system" not in item.path.parts)
