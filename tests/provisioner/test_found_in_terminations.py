@@ -34,6 +34,23 @@ async def test_i4_a_request_that_nobody_needs_is_asked_for_before_it_is_cancelle
 
 
 @virtually()
+async def test_i4_an_agent_that_joins_while_an_answer_is_on_its_way_keeps_its_task(world: World) -> None:
+    """The scheduler gave up an agent that it did not know yet, which then joined and was killed at its first task."""
+    async with running(world):
+        name = await launched(world, InstanceState.PENDING_REQUEST)
+        world.drain_takes = [10.0]
+        world.push(desired=0)
+        await world.clock.sleep(5)
+        assert world.drains == [((name,), False)]
+        show(world, name, InstanceState.RUNNING)
+        world.refusing[name] = AT_WORK
+        world.push(desired=0, busy=[name])
+        await world.clock.sleep(10)
+        assert world.drains == [((name,), False)] * 2
+        assert world.provider.made("terminate") == []
+
+
+@virtually()
 async def test_i4_a_request_that_was_granted_although_it_was_cancelled_keeps_its_task(world: World) -> None:
     """The cloud granted a cancelled request all the same, it got a task, and the repeat of the call killed that."""
     cloud = cloud_of(world)

@@ -130,6 +130,7 @@ class World:
         self.provider = FakeProvider(self.clock)
         self.drains: list[tuple[tuple[str, ...], bool]] = []
         self.refusing: dict[str, DrainAnswer] = {}
+        self.drain_takes: list[float] = []
         self.undrained: list[str] = []
         self.ids = 0
         self.policy = Policy(**{"max_instances": 4, **limits})  # type: ignore[arg-type]
@@ -158,7 +159,11 @@ class World:
 
     async def drain(self, agents: Sequence[str], when_done: bool) -> Mapping[str, DrainAnswer]:
         self.drains.append((tuple(agents), when_done))
-        return {name: self.refusing.get(name, DrainAnswer(DrainOutcome.RELEASED)) for name in agents}
+        answers = {name: self.refusing.get(name, DrainAnswer(DrainOutcome.RELEASED)) for name in agents}
+        if self.drain_takes:
+            # Given at once, and long on its way.
+            await self.clock.sleep(self.drain_takes.pop(0))
+        return answers
 
     def push(self, desired: int | None = None, *, busy: Sequence[str] = (), idle: Sequence[str] = ()) -> None:
         agents = [Agent(name, False) for name in busy] + [Agent(name, True) for name in idle]

@@ -113,6 +113,7 @@ class Terminator:
         }
         if not agents:
             return
+        heard = self._books.fleet.agents
         try:
             async with asyncio.timeout(DRAIN_DEADLINE):
                 answers = await self._scheduler.drain(list(agents), when_done=when_done)
@@ -120,9 +121,8 @@ class Terminator:
             self._drain_failed(list(agents.values()), describe(error, DRAIN_DEADLINE))
             return
         for name, instance_id in agents.items():
-            self._drained(
-                instance_id, answers.get(name, DrainAnswer(DrainOutcome.REFUSED, "the scheduler did not say"))
-            )
+            answer = answers.get(name, DrainAnswer(DrainOutcome.REFUSED, "the scheduler did not say"))
+            self._drained(instance_id, answer, heard)
 
     def _drain_failed(self, instance_ids: Sequence[str], error: str) -> None:
         for instance_id in instance_ids:
@@ -131,12 +131,14 @@ class Terminator:
                 self._log.warning("cannot drain, trying again", id=instance_id, error=error)
                 self._books.put_termination(instance_id, replace(record, error=error))
 
-    def _drained(self, instance_id: str, answer: DrainAnswer) -> None:
+    def _drained(self, instance_id: str, answer: DrainAnswer, heard: Sequence[Agent]) -> None:
+        """The scheduler has answered; `heard` are the agents as they were when it was asked."""
         record = self._books.terminations.get(instance_id)
         if record is None:
             return
         if answer.outcome is DrainOutcome.RELEASED:
-            self._released[instance_id] = self._books.fleet.agents
+            # The answer may be late, and one that had not joined yet may have been given work meanwhile.
+            self._released[instance_id] = heard
             self._books.put_termination(instance_id, replace(record, phase=Phase.TERMINATING, error=""))
             self._on_release()
         elif answer.outcome is DrainOutcome.REFUSED:
