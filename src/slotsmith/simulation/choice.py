@@ -11,7 +11,7 @@ from slotsmith.providers.simulated import SimulatedSettings, SimulatedType
 from slotsmith.schedulers.simulated.agents import agents_for
 from slotsmith.simulation.scenario import Scenario
 
-_SHARE: Final = 0.12
+_SHARE: Final = 0.05
 """Of all seeds, those with a choice of offerings, and half as many with limits and one offering."""
 
 
