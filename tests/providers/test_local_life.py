@@ -266,6 +266,8 @@ def test_ctrl_c_in_the_provisioners_terminal_does_not_reach_the_agents(world: Lo
     if not child:
         try:
             os.setpgid(0, 0)
+            # A signal that comes while the loop ends would be lost: the loop takes it, and has nothing to cancel.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             asyncio.run(launch(world.provider(), "token", 2))
             signal.pause()
         finally:
