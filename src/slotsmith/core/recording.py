@@ -157,9 +157,11 @@ def _task(kind: TaskClass) -> dict[str, Any]:
 
 
 def _in_flight(view: View) -> list[dict[str, Any]]:
+    told = [{"token": i.token, "count": i.count, "at": i.asked_at} for i in view.in_flight]
+    if not view.others:
+        return told
     # Which offering it is of matters where there are several.
-    named = {i.token: {"offering": i.offering} if view.others else {} for i in view.in_flight}
-    return [{"token": i.token, "count": i.count, "at": i.asked_at, **named[i.token]} for i in view.in_flight]
+    return [{**row, "offering": i.offering} for row, i in zip(told, view.in_flight, strict=True)]
 
 
 def _others(view: View) -> dict[str, Any]:

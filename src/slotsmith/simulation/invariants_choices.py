@@ -14,6 +14,7 @@ from slotsmith.model.decision import Decision, Reason
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
+from slotsmith.simulation.liveness import most_warm
 from slotsmith.simulation.watch import Watch
 
 _COUNTED: Final = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, InstanceState.RUNNING)
@@ -93,7 +94,7 @@ class ChoiceChecks:
         working = len(requests) + starting + heard + view.in_flight_count
         busy = sum(self._rank(view, row) == _BUSY for row in staying)
         # What has work has nothing left for the headroom, or not much.
-        if unneeded and working > policy.min_instances and working - busy > _warm(view, policy):
+        if unneeded and working > policy.min_instances and working - busy > most_warm(view, policy):
             self._watch.violated("I5", f"{unneeded[0]} is requested still, and neither tasks nor the minimum need it")
 
     def _check_headroom(self, view: View, policy: Policy, chosen: Mapping[str, Reason]) -> None:
@@ -130,16 +131,11 @@ class ChoiceChecks:
         ).new_instances
         if view.others and needed:
             return  # how many that are depends on which are chosen
-        needed = max(needed, policy.min_instances - free.total() - view.in_flight_count) + _warm(view, policy)
+        needed = max(needed, policy.min_instances - free.total() - view.in_flight_count) + most_warm(view, policy)
         if decision.launch_count > needed:
             self._watch.violated(
                 "I5", f"{decision.launch_count} are launched, beside {free.total()} idle agents {needed} are needed"
             )
-
-
-def _warm(view: View, policy: Policy) -> int:
-    """How many instances the headroom may take, at most."""
-    return math.ceil(policy.headroom_slots / max(1, min(each.offering.capacity.slots for each in view.on_offer)))
 
 
 def _ours(view: View) -> Iterator[int]:

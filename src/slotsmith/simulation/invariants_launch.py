@@ -18,6 +18,7 @@ from slotsmith.model.policy import Policy
 from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderError
 from slotsmith.providers.simulated import Machine
 from slotsmith.simulation.events import Field
+from slotsmith.simulation.liveness import most_warm
 from slotsmith.simulation.watch import Watch
 from slotsmith.store.base import Changes
 
@@ -236,7 +237,7 @@ class DemandedChecks:
     def _needed(self, view: View, policy: Policy) -> int:
         """How many instances the pending tasks would take if there were none, and the headroom."""
         least = max(1, min(each.offering.capacity.slots for each in view.on_offer))
-        warm = math.ceil(policy.headroom_slots / least)
+        warm = most_warm(view, policy)
         if not view.info.tasks:
             return warm
         if view.others:

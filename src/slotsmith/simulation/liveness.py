@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from slotsmith.core.view import View
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.providers.simulated import SETTLES
@@ -21,7 +22,12 @@ def least_of(policy: Policy, capacity: Resources) -> int:
 
 def warm_of(policy: Policy, capacity: Resources) -> int:
     """How many idle instances of that size the headroom takes."""
-    return math.ceil(policy.headroom_slots / capacity.slots) if policy.headroom_slots else 0
+    return math.ceil(policy.headroom_slots / max(1, capacity.slots))
+
+
+def most_warm(view: View, policy: Policy) -> int:
+    """How many it takes at most, of whatever is on offer."""
+    return max(warm_of(policy, each.offering.capacity) for each in view.on_offer)
 
 
 class Liveness:
