@@ -1,7 +1,6 @@
 """Version, help, completion, and how every command ends."""
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -117,22 +116,6 @@ def test_a_fault_of_the_program_is_not_hidden(slotsmith: CommandLine, monkeypatc
 
 def test_python_runs_the_package(slotsmith: CommandLine) -> None:
     assert slotsmith.apart("--version").out == f"slotsmith {__version__}\n"
-
-
-def cpu_seconds(*arguments: str) -> float:
-    """Of the quickest of three runs: other work on the machine only ever adds."""
-
-    def once() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([*COMMAND, *arguments], stdout=subprocess.DEVNULL, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    return min(once() for _ in range(3))
-
-
-def test_it_starts_quickly() -> None:
-    assert cpu_seconds("--version") < 0.4
 
 
 def test_the_version_needs_nothing_heavy() -> None:

@@ -121,10 +121,11 @@ class Records:
             names = [path.name for path in self._live.iterdir()]
         except FileNotFoundError:
             return []
-        seen = [found for name in names if (found := self._look_at(name)) is not None]
-        if len(self._known) > len(names):
-            self._known = {name: self._known[name] for name in names if name in self._known}
-        return sorted(seen, key=lambda one: (one.instance.launched_at, one.instance.id))
+        seen = {name: found for name in names if (found := self._look_at(name)) is not None}
+        if not self._known.keys() <= seen.keys():
+            # One that went during this very look is among the names, and must be forgotten all the same.
+            self._known = {name: known for name, known in self._known.items() if name in seen}
+        return sorted(seen.values(), key=lambda one: (one.instance.launched_at, one.instance.id))
 
     def _look_at(self, name: str) -> Seen | None:
         try:
