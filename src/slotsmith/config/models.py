@@ -29,7 +29,7 @@ from slotsmith.settings import Duration, PositiveDuration
 
 LONGEST_NAME = 40
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}")
-_URL = re.compile(r"sqlite(\+pysqlite)?://.*")
+_URL = re.compile(r"(sqlite(\+pysqlite)?|postgresql(\+psycopg)?)://.*")
 # More is not a fleet but a slip of the hand, and the cloud's bill comes before anybody notices.
 _MOST_INSTANCES = 1_000_000
 _DEFAULT = Policy()
@@ -45,7 +45,7 @@ def _check_name(value: str) -> str:
 
 def _check_url(value: str) -> str:
     if not _URL.fullmatch(value):
-        raise ValueError("expected the URL of a SQLite database like sqlite:///slotsmith.db")
+        raise ValueError("expected the URL of a database: sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE")
     return value
 
 
