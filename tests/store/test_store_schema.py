@@ -66,6 +66,7 @@ def test_every_table_is_named_in_the_store(store: SqlStore) -> None:
         "steering",
         "actions",
         "tokens",
+        "lease",
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -95,6 +96,17 @@ def _check_listen(value: str) -> str:
     return value
 
 
+def _check_address(value: str) -> str:
+    try:
+        found = urlsplit(value)
+        port_is_right = found.port is None or found.port > 0
+    except ValueError:
+        port_is_right = False
+    if not port_is_right or found.scheme not in ("http", "https") or not found.hostname or found.path.strip("/"):
+        raise ValueError("expected the URL of this replica such as https://slotsmith-1.example.org:8443")
+    return value.rstrip("/")
+
+
 class _Settings(BaseModel):
     # Strict: "5" is not 5 and true is not 1.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -108,9 +120,14 @@ class StoreSettings(_Settings):
 
 
 class ServiceSettings(_Settings):
-    """Where `slotsmith serve` listens, and what it takes. `tls_client_ca`: clients must have a certificate of it."""
+    """Where `slotsmith serve` listens, and what it takes. `tls_client_ca`: clients must have a certificate of it.
+
+    `address`: the URL at which other replicas reach this one; `peers_ca`: who has signed their certificates.
+    """
 
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:8080"
+    address: Annotated[str, AfterValidator(_check_address)] | None = None
+    peers_ca: str | None = None
     require_tokens: bool = False
     tls_certificate: str | None = None
     tls_key: str | None = None
@@ -127,7 +144,7 @@ class ServiceSettings(_Settings):
         return self
 
     @property
-    def address(self) -> tuple[str, int]:
+    def listen_on(self) -> tuple[str, int]:
         """Host and port; port 0 = any that is free."""
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
@@ -135,7 +152,12 @@ class ServiceSettings(_Settings):
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.address[0] == "localhost" or ip_address(self.address[0]).is_loopback
+        return self.listen_on[0] == "localhost" or ip_address(self.listen_on[0]).is_loopback
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it listens at all addresses of this machine, which tells nobody else at which."""
+        return self.listen_on[0] != "localhost" and ip_address(self.listen_on[0]).is_unspecified
 
 
 class LogSettings(_Settings):

@@ -44,7 +44,11 @@ def make_app(service: Service, metrics: Metrics, settings: ServiceSettings) -> A
     _add_metrics(app, metrics)
     page.add_pages(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    return Doorkeeper(app, settings.max_concurrency)
+    if service.replica is None:
+        return Doorkeeper(app, settings.max_concurrency)
+    from slotsmith.service.forwarding import Forwarding
+
+    return Doorkeeper(Forwarding(app, service, settings), settings.max_concurrency)
 
 
 def _add_health(app: FastAPI) -> None:
@@ -61,12 +65,7 @@ def _add_health(app: FastAPI) -> None:
             for name in service.desk.places
             if not service.ready(name)
         }
-        if not service.gate.required:
-            body = Health(ready=not unready, unready=unready)
-        else:
-            # Anybody may ask, so only the names are told.
-            body = Health(ready=not unready, unready=dict.fromkeys(unready, "see the API"))
-        return JSONResponse(body.model_dump(), 503 if unready else 200)
+        return _health(service, unready)
 
     @app.get(
         "/health/ready/{pool}", response_model=Health, responses={404: PROBLEMS[404], 503: {"model": Health}},
@@ -75,8 +74,24 @@ def _add_health(app: FastAPI) -> None:
     async def pool_ready(service: Asked, pool: str) -> Any:
         """The same of one pool."""
         service.desk.place(pool)
-        unready = {} if service.ready(pool) else {pool: "see the API"}
-        return JSONResponse(Health(ready=not unready, unready=unready).model_dump(), 503 if unready else 200)
+        return _health(service, {} if service.ready(pool) else {pool: "see the API"})
+
+
+def _health(service: Service, unready: dict[str, str]) -> JSONResponse:
+    leader = service.replica.leader if service.replica is not None else None
+    trouble = service.store_trouble
+    if service.gate.required:
+        # Anybody may ask, so only the names are told.
+        unready = dict.fromkeys(unready, "see the API")
+        trouble = trouble and "it fails, or nobody leads"
+    body = Health(
+        ready=not unready and trouble is None,
+        unready=unready,
+        role=service.role,
+        leader=leader.address or leader.holder if leader is not None and not service.gate.required else None,
+        store=trouble,
+    )
+    return JSONResponse(body.model_dump(), 200 if body.ready else 503)
 
 
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:

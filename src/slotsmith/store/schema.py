@@ -213,3 +213,16 @@ tokens = Table(
     Column("expires_at", Double),
     Column("revoked_at", Double),
 )
+
+# One row, in a database that several processes share.
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("holder", Words, nullable=False),
+    Column("address", Words, nullable=False),
+    Column("secret", Words, nullable=False),
+    Column("since", Double, nullable=False),
+)

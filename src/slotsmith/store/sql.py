@@ -115,6 +115,9 @@ class SqlStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __str__(self) -> str:
+        return str(self._place)
+
     def close(self) -> None:
         """Let go of the database. Further calls raise `StoreError`."""
         self._closed = True
@@ -193,6 +196,12 @@ class SqlStore:
         with self._transaction(Access.READ) as connection:
             rows = connection.execute(select(pools.c.summary).where(pools.c.name == pool)).all()
             return next(iter(codec.decoded(codec.summary_of, rows)), None)
+
+    def summary_marks(self) -> Mapping[str, str]:
+        """Something that changes with each pool's summary, by pool; with a server only."""
+        query = select(pools.c.name, func.md5(pools.c.summary)).where(pools.c.summary.is_not(None))
+        with self._transaction(Access.READ) as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def moves(self, pool: str, *, instance_id: str | None = None, limit: int = 100) -> Sequence[Move]:
         """The newest lines of history, oldest first."""
