@@ -35,3 +35,7 @@ def postgres() -> Iterator[Server]:
         pytest.skip(str(reason))
     finally:
         server.remove()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--leaders", default=100, type=int, help="how many leaders the slow test of replicas ends")

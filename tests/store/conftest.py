@@ -37,10 +37,15 @@ def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[s
     if kind == "sqlite":
         yield url_of(tmp_path / "books.db")
         return
-    server: Server = request.getfixturevalue("postgres")
-    yield server.url(request.getfixturevalue("books"))
+    yield request.getfixturevalue("server_url")
+
+
+@pytest.fixture
+def server_url(postgres: Server, books: str) -> Iterator[str]:
+    """A store on a server, with empty tables."""
+    yield postgres.url(books)
     # Making a database for each test would take longer than most tests.
-    server.sql("; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)), "books")
+    postgres.sql("; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)), books)
 
 
 @pytest.fixture
@@ -59,7 +64,7 @@ def books(postgres: Server) -> str:
 
 
 @pytest.fixture
-def opened(url: str, kind: str, request: pytest.FixtureRequest) -> Iterator[Opener]:
+def opened(url: str) -> Iterator[Opener]:
     """Opens the test's store, as often as it is called."""
     with ExitStack() as stack:
 

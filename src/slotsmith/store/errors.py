@@ -49,6 +49,7 @@ _POSTGRESQL: dict[str, str] = {
     "55P03": _BUSY,
     "57014": "took too long to answer: see what else works on its server",
     "25006": "is read-only: name the server that takes writes",
+    "25P03": "has cut off this process, which stood still in the middle of a write",
     "42501": "may not be used like this by its user: grant all rights on the schema to it",
     "57P01": "is being shut down: its server will have to be started again",
     "57P02": "has crashed: its server will have to be started again",

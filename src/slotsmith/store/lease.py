@@ -38,8 +38,8 @@ class SqlLeases:
         values = {"name": _ONLY, **{name: getattr(taken, name) for name in Lease.__dataclass_fields__}}
         with self._store.apart() as connection:
             if seen is None:
-                insert = postgresql.insert(lease).values(values).on_conflict_do_nothing()
-                return taken if connection.execute(insert).rowcount == 1 else None
+                insert = postgresql.insert(lease).values(values).on_conflict_do_nothing().returning(lease.c.fence)
+                return taken if connection.scalar(insert) is not None else None
             row = connection.execute(select(lease).where(lease.c.name == _ONLY).with_for_update()).one()
             if (row.fence, row.beat, row.holder) != (seen.fence, seen.beat, seen.holder):
                 return None

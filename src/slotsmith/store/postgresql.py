@@ -70,6 +70,7 @@ def _arguments(url: URL, patience: float) -> dict[str, Any]:
     defaults = {
         "connect_timeout": CONNECT_DEADLINE,
         "application_name": "slotsmith",
+        "client_encoding": "utf8",
         # A server that is gone without a word is noticed.
         "keepalives_idle": 5,
         "keepalives_interval": 5,

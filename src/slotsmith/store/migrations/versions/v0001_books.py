@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("name", WORDS, primary_key=True),
         sa.Column("owns", sa.Boolean(), nullable=False),
         sa.Column("heartbeat", sa.Double()),
-        sa.Column("summary", WORDS),
+        sa.Column("summary", sa.Text()),
     )
     _create_launch_tables()
     _create_instance_tables()
@@ -38,7 +38,7 @@ def _create_launch_tables() -> None:
         sa.Column("token", WORDS, primary_key=True),
         _pool(),
         sa.Column("state", sa.String(16), nullable=False),
-        sa.Column("offering", WORDS, nullable=False),
+        sa.Column("offering", sa.Text(), nullable=False),
         sa.Column("asked", sa.Integer(), nullable=False),
         sa.Column("granted", sa.Integer()),
         sa.Column("answered_at", sa.Double()),
@@ -78,13 +78,13 @@ def _create_instance_tables() -> None:
         sa.Column("agent_name", WORDS, nullable=False),
         sa.Column("token", WORDS, nullable=False),
         sa.Column("offering", WORDS, nullable=False),
-        sa.Column("capacity", WORDS),
+        sa.Column("capacity", sa.Text()),
         sa.Column("detail", WORDS, nullable=False),
         sa.Column("first_seen", sa.Double(), nullable=False),
         sa.Column("joined_at", sa.Double()),
         sa.Column("idle_since", sa.Double()),
         sa.Column("missing_since", sa.Double()),
-        sa.Column("termination", WORDS),
+        sa.Column("termination", sa.Text()),
         sa.Column("gone_at", sa.Double()),
     )
     op.create_index("ix_instances_pool_gone_at", "instances", ["pool", "gone_at"])
@@ -118,7 +118,7 @@ def _create_log_tables() -> None:
         _serial(),
         _pool(),
         sa.Column("at", sa.Double(), nullable=False),
-        sa.Column("body", WORDS, nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
     )
     op.create_index("ix_decisions_pool_at", "decisions", ["pool", "at"])
     op.create_table(

@@ -16,7 +16,7 @@ def upgrade() -> None:
         "steering",
         sa.Column("pool", WORDS, sa.ForeignKey("pools.name"), primary_key=True, nullable=False),
         sa.Column("changed_at", sa.Double(), nullable=False),
-        sa.Column("body", WORDS, nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
     )
     op.create_table(
         "actions",
@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("who", WORDS, nullable=False),
         sa.Column("what", WORDS, nullable=False),
         sa.Column("why", WORDS, nullable=False),
-        sa.Column("details", WORDS, nullable=False),
+        sa.Column("details", sa.Text(), nullable=False),
     )
     op.create_index("ix_actions_pool_at", "actions", ["pool", "at"])
     op.create_table(
