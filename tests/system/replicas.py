@@ -35,6 +35,8 @@ class Replica:
                 env={**os.environ, "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
                 stderr=log,
+                # Of a session of its own: a shell that ends wakes the stopped processes of its own session.
+                start_new_session=True,
             )
         found = wait_until(self._serving, timeout=PATIENCE, what="an address")
         self.client = httpx.Client(base_url=found, timeout=PATIENCE, trust_env=False)
