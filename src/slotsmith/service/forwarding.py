@@ -120,5 +120,9 @@ async def _parts(answer: httpx.Response) -> AsyncIterator[bytes]:
     try:
         async for part in answer.aiter_raw():
             yield part
+    except httpx.HTTPError:
+        # A stream that has lost its leader ends, and its reader comes again; half of anything else is no answer.
+        if "content-length" in answer.headers:
+            raise
     finally:
         await answer.aclose()
