@@ -5,15 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 
+import psycopg
 import pytest
 from store_values import Opener, changes, intent
 
+from postgres import Server
 from slotsmith.model.lease import Claim, Lease
-from slotsmith.store import postgresql
+from slotsmith.store import postgresql, sql
 from slotsmith.store.base import StoreError
 from slotsmith.store.lease import SqlLeases
+from slotsmith.store.migrations import REVISIONS
 from slotsmith.store.sql import SqlStore, open_store
+from waiting import wait_until
 
 PATIENCE = 60.0
 A, B = Claim("a", "http://a", "secret-a"), Claim("b", "http://b", "secret-b")
@@ -141,3 +146,54 @@ def test_i3_one_that_is_stopped_in_the_middle_of_a_write_does_not_keep_the_lease
             with pytest.raises(StoreError, match="cut off this process, which stood still"):
                 writing.result(PATIENCE)
         assert [each.token for each in other.load("gpu").intents] == ["b"]
+
+
+def test_i3_nor_does_one_that_is_stopped_while_it_sends_several_statements_at_once(
+    postgres: Server, books: str, leases: SqlLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server waits for the rest of them without end, and counts that as work."""
+    monkeypatch.setattr(postgresql, "STANDS_STILL", 0.2)
+    mine = taken(leases.take(None, A, 1.0))
+    options = f"-c idle_in_transaction_session_timeout={1000 * postgresql.IDLE_DEADLINE}"
+    stopped = psycopg.connect(
+        dbname=books, user="slotsmith", host=str(postgres.directory), port=postgres.port, options=options
+    )
+    with ExitStack() as stack:
+        stack.callback(stopped.close)
+        stack.enter_context(suppress(psycopg.Error))
+        stack.enter_context(stopped.pipeline())
+        stopped.execute("SELECT fence FROM lease FOR KEY SHARE")
+        stopped.pgconn.send_flush_request()
+        stopped.pgconn.flush()
+        held = "SELECT 1 FROM pg_locks WHERE relation = 'lease'::regclass AND granted AND mode = 'RowShareLock'"
+        wait_until(lambda: postgres.sql(held, books), timeout=PATIENCE, what="its lock")
+        postgres.sql("SELECT pg_sleep(0.3)", books)
+        assert taken(leases.take(mine, B, 2.0)).fence == 2
+
+
+def test_an_older_database_that_a_replica_works_on_is_not_migrated(
+    postgres: Server, books: str, url: str, leases: SqlLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "_SIGN_OF_LIFE", 0.5)
+    mine, ended = taken(leases.take(None, A, 1.0)), threading.Event()
+    migrated: list[object] = []
+    monkeypatch.setattr(sql, "migrate", migrated.append)
+
+    def beat() -> None:
+        while not ended.wait(0.05):
+            leases.renew(mine)
+
+    postgres.sql("UPDATE slotsmith_version SET version_num = '0004'", books)
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        with pytest.raises(StoreError, match="is of an older version, and a works on it: stop all its replicas first"):
+            open_store(url)
+        assert not migrated
+    finally:
+        ended.set()
+        beating.join()
+    # One that has crashed keeps nobody from it.
+    open_store(url).close()
+    assert migrated
+    postgres.sql(f"UPDATE slotsmith_version SET version_num = '{REVISIONS[-1]}'", books)

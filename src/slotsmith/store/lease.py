@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql
 
 from slotsmith.model.lease import Claim, Lease
 from slotsmith.store.base import StoreError
+from slotsmith.store.postgresql import cut_off_writers
 from slotsmith.store.schema import lease
 from slotsmith.store.sql import SqlStore
 
@@ -32,9 +33,13 @@ class SqlLeases:
     def take(self, seen: Lease | None, claim: Claim, now: float) -> Lease | None:
         """Take the lease if it still is as it was seen; None = it is not.
 
-        Waits for writes under the old fence that are under way, and any later one finds the new fence.
+        Waits for writes under the old fence that are under way, and any later one finds the new fence. One that takes
+        too long is that of a process which stands still, and its connection is ended.
         """
         taken = Lease((seen.fence if seen else 0) + 1, 0, claim.holder, claim.address, claim.secret, now)
+        if seen is not None and not seen.free:
+            with self._store.apart() as connection:
+                cut_off_writers(connection)
         values = {"name": _ONLY, **{name: getattr(taken, name) for name in Lease.__dataclass_fields__}}
         with self._store.apart() as connection:
             if seen is None:

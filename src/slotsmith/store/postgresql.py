@@ -4,26 +4,40 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.exc import NoSuchModuleError
 
 from slotsmith.store.base import StoreError
 from slotsmith.store.connect import OPTION, Access
 from slotsmith.store.errors import Unusable
 from slotsmith.store.place import Place
+from slotsmith.store.schema import lease
 
 CONNECT_DEADLINE: Final = 5
 """Seconds for a connection to come about."""
 STATEMENT_DEADLINE: Final = 20
 """Seconds for one statement; below the 30 s after which a caller does not wait any more."""
 IDLE_DEADLINE: Final = 4
-"""Seconds between two statements of one transaction. A process that is stopped in the middle of one keeps its locks no
-longer than that, and they are what keeps another replica from taking over."""
+"""Seconds between two statements of one transaction: a process that is stopped in the middle of one must not keep its
+locks, for they keep another replica from taking over."""
+STANDS_STILL: Final = 5
+"""Seconds after which whoever takes the lease ends the transaction that is in its way. The server's own deadline does
+not see a process that was stopped between statements which it sends without waiting for their answers."""
 _MOST_CONNECTIONS: Final = 10
+_SIGN_OF_LIFE: Final = 3
+"""Seconds in which a leader shows a sign of life; more than `slotsmith.replicas.candidate.BEAT`."""
 _NEEDS_EXTRA = 'needs more packages: pip install "slotsmith[postgres]"'
 # One writer at a time, as a SQLite file has it: what is read before a write still holds when it happens. The number
 # has no meaning, it only must be the same in every process.
-_ONE_WRITER = "SELECT pg_advisory_xact_lock(4985270174)"
+_TURN: Final = 498527017
+_ONE_WRITER = f"SELECT pg_advisory_xact_lock({_TURN})"
+_CUT_OFF: Final = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+    " AND xact_start < clock_timestamp() - make_interval(secs => :seconds)"
+    " AND pid IN (SELECT pid FROM pg_locks WHERE granted AND"
+    " (relation = to_regclass('lease') OR (locktype = 'advisory' AND classid = 0 AND objid = :turn)))"
+)
 _BEGIN: Final = {
     Access.READ: "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
     # Without waiting for the disk: it survives the end of this process, and the server's crash takes the last second.
@@ -91,3 +105,22 @@ def check_server(connection: Connection) -> None:
     encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
     if encoding != "UTF8":
         raise Unusable(f"is a database in {encoding}: make it with CREATE DATABASE ... ENCODING 'UTF8'")
+
+
+def check_unused(connection: Connection) -> None:
+    """Raises `Unusable` when a replica, which must be of an older version, leads with this database."""
+    if not inspect(connection).has_table(lease.name):
+        return
+    query = select(lease.c.holder, lease.c.fence, lease.c.beat).where(lease.c.holder != "")
+    before = connection.execute(query).one_or_none()
+    if before is None:
+        return
+    connection.exec_driver_sql(f"SELECT pg_sleep({_SIGN_OF_LIFE})")
+    # A statement sees what has been committed before it: one that has crashed shows no more signs of life.
+    if connection.execute(query).one_or_none() != before:
+        raise Unusable(f"is of an older version, and {before.holder} works on it: stop all its replicas first")
+
+
+def cut_off_writers(connection: Connection) -> None:
+    """End the connections of this user that hold up whoever takes the lease, and have done so for long."""
+    connection.execute(_CUT_OFF, {"seconds": STANDS_STILL, "turn": _TURN})

@@ -33,7 +33,7 @@ from slotsmith.store.errors import told
 from slotsmith.store.lock import StoreLock
 from slotsmith.store.migrations import lacks_migrations, migrate
 from slotsmith.store.place import Place
-from slotsmith.store.postgresql import check_server, server_engine
+from slotsmith.store.postgresql import check_server, check_unused, server_engine
 from slotsmith.store.schema import (
     actions,
     decisions,
@@ -145,6 +145,8 @@ class SqlStore:
         # A daemon of an older version may be at work on it, and would not know its tables again.
         with StoreLock(self._place, patience=patience), self._transaction(Access.DURABLE) as connection:
             if lacks_migrations(connection):
+                if self.shared:
+                    check_unused(connection)
                 migrate(connection)
 
     def load(self, pool: str) -> PoolBooks:
