@@ -85,6 +85,7 @@ def test_what_cannot_be_opened(postgres: Server, empty: str) -> None:
     nobody = refusal("postgresql://me:secret@127.0.0.1:1/books")
     assert nobody.startswith("store postgresql://me:***@127.0.0.1:1/books cannot be reached (")
     assert "secret" not in nobody
+    assert "secret" not in refusal("postgresql://me@127.0.0.1:1/books?password=secret&sslpassword=secret")
 
 
 def test_a_schema_of_its_own_in_the_database_of_others(postgres: Server, empty: str) -> None:
