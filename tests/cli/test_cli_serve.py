@@ -17,6 +17,7 @@ import pytest
 from cli.command_line import CommandLine
 from slotsmith.client import Client, ClientError
 from slotsmith.model.scaling_info import ScalingInfo
+from waiting import PATIENCE
 
 CONFIG = {
     "pools": [
@@ -52,7 +53,7 @@ def test_it_launches_for_those_with_a_token_and_sigterm_ends_it_cleanly(slotsmit
             client._ask("POST", f"/pools/gpu/instances/{launched}:terminate", json={"why": "the test ends"})
             assert next(each["id"] for each in happening if each.get("after") == "gone") == launched
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
         assert "stopped" in process.stderr.read()
     finally:
         process.kill()
@@ -63,7 +64,7 @@ def test_it_launches_for_those_with_a_token_and_sigterm_ends_it_cleanly(slotsmit
 def events(address: str, token: str) -> Iterator[Iterator[dict[str, Any]]]:
     """What happens, as it comes."""
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.stream("GET", f"{address}/api/v1/events", headers=headers, timeout=60) as stream:
+    with httpx.stream("GET", f"{address}/api/v1/events", headers=headers, timeout=PATIENCE) as stream:
         lines = stream.iter_lines()
         next(lines)  # from here on nothing is missed
         yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))

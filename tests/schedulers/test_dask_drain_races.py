@@ -71,8 +71,7 @@ async def test_an_idle_agent_stays_for_tasks_that_may_run_nowhere_else(cluster: 
 @in_loop
 async def test_a_shuffle_keeps_its_agents_and_comes_to_its_end(cluster: DaskCluster, tmp_path: Path) -> None:
     names = [f"agent-{number}" for number in range(3)]
-    for name in names:
-        cluster.add_worker(name, nthreads=1)
+    pids = [cluster.add_worker(name, nthreads=1) for name in names]
     async with cluster.connector() as connector, cluster.client() as client:
         await connector.joined(*names)
         import dask.array
@@ -87,17 +86,21 @@ async def test_a_shuffle_keeps_its_agents_and_comes_to_its_end(cluster: DaskClus
             while True:
                 answers = await connector.drain(names[:2], when_done=True)
                 refusals.extend(answer.detail for answer in answers.values() if answer.outcome is REFUSED)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # for the others; it is the load
 
-        with dask.config.set({"array.rechunk.method": "p2p", "optimization.fuse.active": False}):
-            array = dask.array.arange(size * size, chunks=size * 10).reshape(size, size).rechunk((size, 10))
-            total = client.compute(array.rechunk((10, size)).sum())
-        await until(lambda: client.run_on_scheduler(shuffles))
-        draining = asyncio.create_task(drain_all_the_time())
+        os.kill(pids[2], signal.SIGSTOP)  # until it goes on, what it has to do for the shuffle stays to be done
+        try:
+            with dask.config.set({"array.rechunk.method": "p2p", "optimization.fuse.active": False}):
+                array = dask.array.arange(size * size, chunks=size * 10).reshape(size, size).rechunk((size, 10))
+                total = client.compute(array.rechunk((10, size)).sum())
+            await until(lambda: client.run_on_scheduler(shuffles))
+            draining = asyncio.create_task(drain_all_the_time())
+            await until(lambda: "it takes part in a shuffle" in refusals, what="a refusal because of the shuffle")
+        finally:
+            os.kill(pids[2], signal.SIGCONT)
         assert await total == sum(range(size * size))
         draining.cancel()
         await asyncio.gather(draining, return_exceptions=True)
-        assert "it takes part in a shuffle" in refusals
         assert "restarted due to" not in cluster.log()
 
 
