@@ -13,7 +13,8 @@ from slotsmith.store import migrations, sql
 sys.path.insert(0, str(Path(__file__).parent))
 
 # How long an example takes says how busy the machine is; speed has its place in `benchmarks/`.
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=2000)  # for --hypothesis-profile
 settings.load_profile("untimed")
 
 
