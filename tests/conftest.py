@@ -52,5 +52,8 @@ def _statements() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First the tests that mostly wait for processes, so that others fill the time beside them."""
-    items.sort(key=lambda item: "system" not in item.path.parts)
+    """First the tests that mostly wait for processes, the longest first, so that others fill the time beside them."""
+    waiting = ("test_demo.py", "system", "schedulers")
+    items.sort(
+        key=lambda item: next((rank for rank, name in enumerate(waiting) if name in item.path.parts), len(waiting))
+    )

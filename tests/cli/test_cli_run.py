@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from cli.command_line import CommandLine
+from leftovers import end_all
 from slotsmith.providers.local import find_processes
 from waiting import PATIENCE, wait_until
 
@@ -71,16 +72,7 @@ def nothing_left(slotsmith: CommandLine) -> Iterator[None]:
         daemon = Daemon.started.pop()
         if daemon.process.poll() is None:
             daemon.stop(signal.SIGKILL)
-
-    def none_left() -> bool:
-        for process in find_processes(state_dir=slotsmith.directory):
-            try:
-                os.kill(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        return not find_processes(state_dir=slotsmith.directory)
-
-    wait_until(none_left, what="the end of all agents")
+    end_all(slotsmith.directory)
 
 
 @pytest.fixture

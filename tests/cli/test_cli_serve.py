@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from cli.command_line import CommandLine
+from leftovers import end_all
 from slotsmith.client import Client, ClientError
 from slotsmith.model.scaling_info import ScalingInfo
 from waiting import PATIENCE
@@ -38,8 +39,8 @@ def test_it_launches_for_those_with_a_token_and_sigterm_ends_it_cleanly(slotsmit
     viewer = slotsmith("token", "create", "tv", "--role", "view").out.strip()
     command = [sys.executable, "-m", "slotsmith", "serve", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
     try:
-        assert process.stderr is not None
         found = re.search(r"serving on (http://\S+)", process.stderr.readline())
         assert found
         with Client(found[1]) as stranger, pytest.raises(ClientError, match="401: a valid token is needed"):
@@ -58,6 +59,8 @@ def test_it_launches_for_those_with_a_token_and_sigterm_ends_it_cleanly(slotsmit
     finally:
         process.kill()
         process.wait()
+        process.stderr.close()
+        end_all(tmp_path)
 
 
 @contextmanager

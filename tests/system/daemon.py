@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from leftovers import end_all
 from slotsmith.cli import main
 from slotsmith.providers.local import find_processes
 
@@ -84,8 +84,7 @@ class Daemon:
     def __exit__(self, *_: object) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()
-        for process in find_processes(state_dir=self.directory):
-            os.kill(process.pid, signal.SIGKILL)
+        end_all(self.directory)
 
     def configure(self, *pools: dict[str, Any]) -> None:
         """Write the configuration; a daemon that runs does not read it again."""

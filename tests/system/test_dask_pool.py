@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
-import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from leftovers import end_all
 from schedulers import dask_tasks
 from schedulers.dask_cluster import DaskCluster, DaskProcesses, open_gate, started, starts_in
 from slotsmith.cli.demo.cluster import worker_command
@@ -111,8 +110,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         with DaskProcesses() as processes, DaskCluster(processes, tmp_path) as cluster:
             yield Place(cluster, tmp_path)
     finally:
-        for process in find_processes(state_dir=tmp_path):
-            os.kill(process.pid, signal.SIGKILL)
+        end_all(tmp_path)
 
 
 class Load:
