@@ -6,6 +6,8 @@ terminations, then see what the limits allow for launches. Each of them has a mo
 
 from __future__ import annotations
 
+import numpy as np
+
 from slotsmith.core.conditions import Conditions, conditions
 from slotsmith.core.consolidation import NOT_CONSOLIDATED, Consolidated, consolidate
 from slotsmith.core.fleet import Floats, Mask
@@ -24,7 +26,7 @@ def decide(view: View, policy: Policy, now: float) -> Decision:
     ahead = outlook(view, found, policy, now) if view.others else None
     wanted = ahead.wanted if ahead else demand_beyond(view, found, policy, now)
     spare = spare_slots(view, found, ahead or wanted, policy)
-    lacking = places_lacking(ahead, view, policy, now) if ahead and not view.blind else 0
+    lacking = places_lacking(ahead, view, policy, now) if ahead and _may_make_room(view, found, policy) else 0
     moves = consolidate(view, found, wanted, policy, now) if policy.consolidation else NOT_CONSOLIDATED
     # Those are counted as if nothing else went; while something makes way, the headroom is not touched for them.
     patient = not policy.headroom_slots or bool(moves.going or moves.extra)
@@ -42,6 +44,15 @@ def decide(view: View, policy: Policy, now: float) -> Decision:
         next_deadline=_next_deadline(view, found, moves, policy, now),
         proposals=moves.proposals if first else (),
     )
+
+
+def _may_make_room(view: View, found: Conditions, policy: Policy) -> bool:
+    """Whether something goes in this pass whose room tasks could wait for, or is kept for more than tasks."""
+    if view.blind:
+        return False
+    going = found.long_idle | found.stopped | found.long_disconnected | found.never_joined | found.pending
+    over = int(np.count_nonzero(found.counted)) > policy.max_instances
+    return bool(policy.headroom_slots or view.draining or over or going.any())
 
 
 def _next_deadline(view: View, found: Conditions, moves: Consolidated, policy: Policy, now: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from slotsmith.clock import Random
 from slotsmith.model.policy import Consolidation, Policy
@@ -14,6 +14,8 @@ from slotsmith.simulation.choice import with_kinds
 from slotsmith.simulation.scenario import Scenario
 
 _SHARE: Final = 0.02
+_UNLIMITED: Final[dict[str, Any]] = {"max_slots": None, "max_dollars_per_hour": None}
+"""Limits that were drawn for other prices could leave no room for the minimum."""
 
 
 def with_consolidation(scenario: Scenario, *, always: bool = False) -> Scenario:
@@ -28,14 +30,15 @@ def with_consolidation(scenario: Scenario, *, always: bool = False) -> Scenario:
         move_cost=random.choice((0.0, 0.0, 0.2)),
         dry_run=random.random() < 0.05,
     )
-
     smaller = random.random() < 0.7
     provider = with_kinds(random, _larger(random, scenario.provider), smaller=smaller)
 
+    warm = random.choice((0, 0, 1))
+
     def consolidating(policy: Policy) -> Policy:
         # Idle instances of another size would take the places that tasks wait for.
-        least, warm = (0, 0) if smaller else (policy.min_instances, policy.headroom_slots)
-        return replace(policy, consolidation=rules, min_instances=least, headroom_slots=warm)
+        least, free = (0, 0) if smaller else (policy.min_instances, warm)
+        return replace(policy, **_UNLIMITED, consolidation=rules, min_instances=least, headroom_slots=free)
 
     return replace(
         scenario,
