@@ -101,6 +101,7 @@ class Pool:
             provider,
             scheduler,
             max_instances=lambda: self._policy.max_instances,
+            last_heard=lambda: () if surroundings.info is None else surroundings.info.agents,
             clock=clock,
             random=random,
             save=recorder.save,
