@@ -12,7 +12,10 @@ import pytest
 from provisioner.test_several_offerings import SeveralProvider
 from provisioner.world import World
 from slotsmith.core.consolidation import MOVE_PATIENCE
+from slotsmith.core.recording import fold
+from slotsmith.core.replay import parse_cases, run_case
 from slotsmith.model.agent import Agent
+from slotsmith.model.decision import Reason
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Consolidation, Policy, Window
@@ -88,6 +91,20 @@ def test_the_old_one_goes_once_its_replacement_is_at_work(used: int) -> None:
         await world.passes(4)
         assert launched(world) == [CHEAP.name]
         assert [*world.provider.instances] == ["t1-0"]
+
+    asyncio.run(check())
+
+
+def test_moves_on_record_are_told_again_by_replay() -> None:
+    async def check() -> None:
+        world = world_of(min_instances=1)
+        await until_replaced(world, used=2)
+        await world.passes(2)
+        (case,) = parse_cases(fold("p", world.store.recorded_views("p")))
+        assert case.policy == world.policy
+        told = list(run_case(case))
+        assert [tick.launch for tick in told if tick.launch] == [1]
+        assert [each.reason for tick in told for each in tick.terminations] == [Reason.CONSOLIDATED]
 
     asyncio.run(check())
 
