@@ -12,6 +12,7 @@ import structlog
 
 from slotsmith.clock import Clock, Random
 from slotsmith.core.backoff import retry_delay
+from slotsmith.core.consolidation import MOVE_PATIENCE
 from slotsmith.core.fleet import BUSY_AGENT, NO_AGENT
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Reason
@@ -37,7 +38,7 @@ STILL_LISTED: Final = 30.0
 # These have no agent that could be at work; one that turns up has something to lose.
 _WITHOUT_AGENT: Final = (Reason.STOPPED, Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED)
 # These go only while their agents have nothing to do; the others finish their tasks first.
-_ONLY_IDLE: Final = (Reason.LONG_IDLE, Reason.NOT_NEEDED)
+_ONLY_IDLE: Final = (Reason.LONG_IDLE, Reason.NOT_NEEDED, Reason.REPLACED)
 _ENDING: Final = (InstanceState.STOPPING, InstanceState.TERMINATING)
 
 
@@ -164,6 +165,12 @@ class Terminator:
                 self._books.keep_instance(instance_id, "its agent has joined", self._clock.now())
             if record.reason is Reason.OVER_MAXIMUM and record.phase is Phase.DRAINING and not over:
                 self._books.keep_instance(instance_id, "the pool is within its maximum again", self._clock.now())
+            if record.reason is Reason.CONSOLIDATED and record.phase is Phase.DRAINING and self._is_late(record):
+                self._books.keep_instance(instance_id, "its work was not moved in time", self._clock.now())
+
+    def _is_late(self, record: TerminationRecord) -> bool:
+        """Whether a scheduler that was to move work has not done so; what it held back gets tasks again."""
+        return self._clock.now() > record.since + MOVE_PATIENCE
 
     def _has_agent(self, row: int) -> bool:
         # Whatever the listing says, which may lag; only one that is ending takes its agent with it. One that stops and
