@@ -27,6 +27,7 @@ from slotsmith.model.instance import Instance
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
+from slotsmith.model.record import Phase
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.steering import UNSTEERED, Steering
 from slotsmith.providers.base import Provider
@@ -252,7 +253,7 @@ class Pool:
         while left := self._left():
             most = max(most, len(left))
             progress(len(left))
-            fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if i not in self.books.terminations)
+            fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if not self._is_ending(i, force=force))
             if force:
                 self.terminator.force(left)
             self.books.begin_terminations(Decision(self._clock.now(), terminations=fresh), drain=not force)
@@ -265,6 +266,11 @@ class Pool:
         await self.recorder.flush()
         await self.summarize(stopped=True)
         return most
+
+    def _is_ending(self, instance_id: str, *, force: bool) -> bool:
+        """Whether nothing more is to be begun for it; who forces does not wait for a drain that is under way."""
+        record = self.books.terminations.get(instance_id)
+        return record is not None and not (force and record.phase is Phase.DRAINING)
 
     def _left(self) -> Sequence[str]:
         self.observe(self._clock.now())
