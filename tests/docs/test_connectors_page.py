@@ -183,7 +183,7 @@ async def _undrained(connector: HttpScheduler) -> bool:
 def test_a_broker_that_is_not_there_is_told() -> None:
     app = Celery("work", broker="redis://127.0.0.1:9/0", set_as_current=False)
     app.conf.broker_connection_retry = False
-    with answering(app) as connect, pytest.raises(SchedulerError, match="was answered with 503: .*error"):
+    with answering(app) as connect, pytest.raises(SchedulerError, match=r"was answered with 503: .*error"):
         asyncio.run(connect().scaling_info())
 
 

@@ -1,4 +1,4 @@
-"""The connectors for any other scheduler: a URL that is read, and a program that is run. What both do, and what each."""
+"""The connectors for any other scheduler: a URL that is read, and a program that is run."""
 
 from __future__ import annotations
 
