@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=500)]
 Names = Annotated[list[Text], Field(max_length=1000)]
+# Defaults are made anew: pydantic would copy them deeply, which takes longer than to check a small view.
 
 
 class _In(BaseModel):
@@ -34,7 +35,7 @@ class ResourcesIn(_In):
     slots: Count = 0
     cpus: Amount = 0.0
     mem_gib: Amount = 0.0
-    extras: Annotated[dict[Text, Amount], Field(max_length=50)] = {}
+    extras: Annotated[dict[Text, Amount], Field(max_length=50)] = Field(default_factory=dict)
 
     def value(self) -> Resources:
         return Resources(self.slots, self.cpus, self.mem_gib, tuple(self.extras.items()))
@@ -60,10 +61,10 @@ class AgentIn(_In):
 class ConstraintsIn(_In):
     """Where tasks may run; what is left out allows everything."""
 
-    instance_types: Names = []
-    zones: Names = []
-    markets: Names = []
-    labels: Annotated[dict[Text, Text], Field(max_length=100)] = {}
+    instance_types: Names = Field(default_factory=list)
+    zones: Names = Field(default_factory=list)
+    markets: Names = Field(default_factory=list)
+    labels: Annotated[dict[Text, Text], Field(max_length=100)] = Field(default_factory=dict)
 
     def value(self) -> Constraints:
         labels = tuple(sorted(self.labels.items()))
@@ -74,7 +75,7 @@ class TasksIn(_In):
     """`count` pending tasks that differ in nothing but their id; `id` is that of one of them."""
 
     id: Text = ""
-    resources: ResourcesIn = ResourcesIn()
+    resources: ResourcesIn = Field(default_factory=lambda: ResourcesIn())
     count: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1
     gang: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     group: Text | None = None
@@ -95,7 +96,7 @@ class ColumnsIn(_In):
     gang: Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(max_length=MOST_TASKS)] | None = None
     spans: Annotated[list[bool], Field(max_length=MOST_TASKS)] | None = None
     group_codes: Annotated[list[Annotated[int, Field(ge=-1)]], Field(max_length=MOST_TASKS)] | None = None
-    group_names: Names = []
+    group_names: Names = Field(default_factory=list)
 
 
 class GroupIn(_In):
@@ -115,10 +116,10 @@ class ViewIn(_In):
 
     run: Text = ""
     sequence: Annotated[int, Field(ge=0, le=2**62)] | None = None
-    agents: Annotated[list[AgentIn], Field(max_length=MOST_AGENTS)] = []
-    tasks: Annotated[list[TasksIn], Field(max_length=MOST_TASKS)] = []
+    agents: Annotated[list[AgentIn], Field(max_length=MOST_AGENTS)] = Field(default_factory=list)
+    tasks: Annotated[list[TasksIn], Field(max_length=MOST_TASKS)] = Field(default_factory=list)
     columns: ColumnsIn | None = None
-    groups: Annotated[list[GroupIn], Field(max_length=MOST_AGENTS)] = []
+    groups: Annotated[list[GroupIn], Field(max_length=MOST_AGENTS)] = Field(default_factory=list)
     desired_new: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
 
     @model_validator(mode="after")

@@ -117,6 +117,8 @@ class ServiceSettings(_Settings):
     tls_client_ca: str | None = None
     max_body_mib: Annotated[int, Field(ge=1, le=1024)] = 64
     max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
+    max_concurrency_per_client: Annotated[int, Field(ge=1, le=10_000)] = 50
+    max_requests_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 200
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> ServiceSettings:

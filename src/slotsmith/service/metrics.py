@@ -42,7 +42,7 @@ class Metrics(Watch):
         def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
             return Histogram(f"slotsmith_{name}", text, ("pool", *labels), registry=self.registry, buckets=buckets)
 
-        self.pushes = counter("pushes", "Views that were pushed, by what became of them", "status")
+        self._pushes = counter("pushes", "Views that were pushed, by what became of them", "status")
         self._decisions = counter("decisions", "Decisions on record that launch, terminate or leave unmet", "kind")
         self._launches = counter("launches", "Launch intents that were answered", "result")
         self._launched = counter("instances_launched", "Instances that were granted")
@@ -69,6 +69,10 @@ class Metrics(Watch):
     def text(self) -> bytes:
         """What Prometheus reads."""
         return generate_latest(self.registry)
+
+    def pushed(self, pool: str, status: str) -> None:
+        """A view was pushed."""
+        self._pushes.labels(pool, status).inc()
 
     def provider(self, pool: str, provider: Provider) -> Provider:
         return _Counted(self, pool, provider)

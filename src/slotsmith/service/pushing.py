@@ -8,7 +8,7 @@ from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.service.problems import Problem, WrongField
 from slotsmith.wire import ViewIn, WrongView, parse_view
 
-__all__ = ["Pushed", "ViewIn", "read_view"]
+__all__ = ["Pushed", "ViewIn", "read_view", "tag_of"]
 
 
 class Pushed:
@@ -26,6 +26,11 @@ class Pushed:
         return sum(each.count * each.gang for each in self.info.tasks)
 
 
+def tag_of(body: bytes) -> str:
+    """What names the view in a request's body: other bytes have another tag."""
+    return hashlib.sha256(body).hexdigest()[:32]
+
+
 def read_view(body: bytes) -> Pushed:
     """The view in a request's body.
 
@@ -38,4 +43,4 @@ def read_view(body: bytes) -> Pushed:
     except WrongView as error:
         wrong = [WrongField(path=path, message=message) for path, message in error.errors]
         raise Problem(422 if error.is_json else 400, error.args[0], errors=wrong) from None
-    return Pushed(view.run, view.sequence, hashlib.sha256(body).hexdigest()[:32], info)
+    return Pushed(view.run, view.sequence, tag_of(body), info)
