@@ -39,10 +39,10 @@ SETUP_DEADLINE: Final = 60.0
 """Seconds for the set-up of the provider."""
 GATHER: Final = 0.005
 """Seconds between two passes, at least: the first push is served at once, those that follow closely are one pass."""
-BREATH: Final = 4.0
+BREATH: Final = 9.0
 """The pause after a pass, at least, in times of what it took: where many pools are pushed to without end, each gathers
 more into a pass instead of all of them keeping the machine from everything else."""
-LONGEST_GATHER: Final = 0.5
+LONGEST_GATHER: Final = 1.0
 """Seconds that this pause grows to."""
 LONGEST_PAUSE: Final = 300.0
 """Seconds between two passes, at most: all that could change a decision wakes the pool, so this is only for safety."""

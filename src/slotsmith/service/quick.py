@@ -1,4 +1,4 @@
-"""The short way for pushes, which come a thousand times a second: the same answers as the route that is described gives.
+"""The short way for pushes, which come a thousand times a second: the same answers as the described route gives.
 
 FastAPI takes ten times as long to find its route and to check what it was told as the push itself does. Only what is
 plain comes this way: a `PUT` to a pool's view by a path without escapes. All else goes on to the routes.
