@@ -29,7 +29,7 @@ from slotsmith.config import (
     public_view,
     read_config,
 )
-from slotsmith.config.models import WindowSettings
+from slotsmith.config.models import TracesSettings, WindowSettings
 from slotsmith.config.plugins import Plugins
 from slotsmith.core.backoff import RETRY_RULES
 from slotsmith.core.replay import parse_cases, replay
@@ -130,6 +130,7 @@ TABLES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "### `store`": (StoreSettings, {}),
     "### `log`": (LogSettings, {}),
     "### `service`": (ServiceSettings, {}),
+    "### `traces`": (TracesSettings, {}),
     "## `scheduler: {type: push}`": (PushSettings, {"type": "push"}),
     "## `provider: {type: local}`": (LocalSettings, {"type": "local", "command": "x"}),
     "## Several kinds of local instances": (LocalType, {"name": "x"}),

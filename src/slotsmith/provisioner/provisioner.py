@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final
 
 import structlog
@@ -54,7 +54,7 @@ class Provisioner:
 
     `run` until `stop`; or, for those who bring their own loop, `setup` and then `provision`, which is one pass with
     everything it leads to. All properties answer at once, from what was last read. `on_pass` is told how long each
-    pass took, in seconds.
+    pass took, in seconds; `around_pass` goes around each, given its number.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Provisioner:
         bookkeeping: Bookkeeping = FULL_BOOKKEEPING,
         windows: Sequence[Window] = (),
         on_pass: Callable[[float], None] = lambda _: None,
+        around_pass: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         self.pool = pool
         self._schedule = Schedule(policy, windows)
@@ -101,6 +102,7 @@ class Provisioner:
         self._passes = 0
         self._gather = GATHER
         self._on_pass = on_pass
+        self._around_pass = around_pass
         self._there_until: dict[str, float] = {}
         self.operating = Operating(
             pool, self._schedule, store=store, run_store=run_store, clock=clock, wake=self._woken.set
@@ -400,7 +402,7 @@ class Provisioner:
         began = self._clock.now()
         self._passes += 1
         # Whatever a pass begins logs with its number too.
-        with structlog.contextvars.bound_contextvars(**{"pass": self._passes}):
+        with structlog.contextvars.bound_contextvars(**{"pass": self._passes}), self._around_pass(self._passes):
             await pool.run_pass()
         took = self._clock.now() - began
         self._gather = max(GATHER, min(LONGEST_GATHER, BREATH * took))
