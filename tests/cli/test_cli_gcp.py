@@ -125,7 +125,7 @@ class Fleet:
         return len(machines)
 
     def until(self, count: int) -> None:
-        wait_until(lambda: self.sign_in() == count, timeout=60, what=f"{count} machines\n{self.daemon.log()}")
+        wait_until(lambda: self.sign_in() == count, what=f"{count} machines\n{self.daemon.log()}")
 
 
 def test_a_pool_goes_up_and_down(tmp_path: Path, server: GceServer) -> None:
@@ -136,8 +136,8 @@ def test_a_pool_goes_up_and_down(tmp_path: Path, server: GceServer) -> None:
         daemon.start()
         fleet.until(2)
         said = "2 of 3 instances were launched: Google says ZONE_RESOURCE_POOL_EXHAUSTED"
-        wait_until(lambda: "count=2" in daemon.log(), timeout=60, what=f"a launch\n{daemon.log()}")
-        wait_until(lambda: said in daemon.command("explain").stdout, timeout=60, what=f"the reason\n{daemon.log()}")
+        wait_until(lambda: "count=2" in daemon.log(), what=f"a launch\n{daemon.log()}")
+        wait_until(lambda: said in daemon.look("explain").stdout, what=f"the reason\n{daemon.log()}")
         fleet.queue.demand(0)
         fleet.until(0)
         daemon.stop()
@@ -158,12 +158,12 @@ def test_w72_a_stock_out_moves_the_launch_to_another_zone_and_what_is_preempted_
         fleet.until(2)
         assert {zone for zone, _ in server.cloud.machines} == {"us-central1-b"}
         told = "pending tasks need 2 more instances, without n1-standard-8/us-central1-a/spot"
-        wait_until(lambda: told in daemon.command("explain").stdout, timeout=60, what=f"the reason\n{daemon.log()}")
+        wait_until(lambda: told in daemon.look("explain").stdout, what=f"the reason\n{daemon.log()}")
         assert "Google says ZONE_RESOURCE_POOL_EXHAUSTED: The zone 'zones/us-central1-a'" in daemon.log()
         with server.lock:
             server.cloud.preempt(server.cloud.created_ever[0])
-        wait_until(lambda: fleet.sign_in() == 2 and len(server.cloud.created_ever) == 3, timeout=60, what=daemon.log())
-        wait_until(lambda: "preempted by Google" in daemon.log(), timeout=60, what=daemon.log())
+        wait_until(lambda: fleet.sign_in() == 2 and len(server.cloud.created_ever) == 3, what=daemon.log())
+        wait_until(lambda: "preempted by Google" in daemon.log(), what=daemon.log())
         daemon.stop()
 
 
@@ -192,8 +192,8 @@ def test_a_master_yaml_with_two_pools_runs_as_it_is(
     with Daemon(tmp_path) as daemon:
         (tmp_path / "slotsmith.yaml").write_text(MASTER)
         daemon.start()
-        wait_until(lambda: len(server.cloud.created_ever) == 3, timeout=60, what=f"three machines\n{daemon.log()}")
-        wait_until(lambda: daemon.log().count("now=running") == 3, timeout=60, what=f"all of them\n{daemon.log()}")
+        wait_until(lambda: len(server.cloud.created_ever) == 3, what=f"three machines\n{daemon.log()}")
+        wait_until(lambda: daemon.log().count("now=running") == 3, what=f"all of them\n{daemon.log()}")
         daemon.stop()
         assert "Traceback" not in daemon.log()
     bodies = [machine.body for machine in server.cloud.machines.values()]
@@ -233,21 +233,21 @@ def killed_at(directory: Path, server: GceServer, fault: Fault) -> None:
         server.faults.add(fault)
         fleet.queue.demand(3)
         daemon.start()
-        wait_until(lambda: fleet.sign_in() == 3 or bool(killed), timeout=60, what=f"machines\n{daemon.log()}")
+        wait_until(lambda: fleet.sign_in() == 3 or bool(killed), what=f"machines\n{daemon.log()}")
         if killed:
             daemon.start()
         fleet.until(3)
         fleet.queue.demand(0)
         alive = not killed
-        wait_until(lambda: fleet.sign_in() == 0 or (alive and bool(killed)), timeout=60, what=f"none\n{daemon.log()}")
+        wait_until(lambda: fleet.sign_in() == 0 or (alive and bool(killed)), what=f"none\n{daemon.log()}")
         server.faults.clear()
         if fault.times == 0:
-            wait_until(lambda: bool(killed), timeout=60, what="the kill")
+            wait_until(lambda: bool(killed), what="the kill")
         if alive and killed:
             daemon.start()
         fleet.until(0)
         # One that has just started and hears no signals yet would not end as a daemon does.
         starts = 2 if killed else 1
-        wait_until(lambda: daemon.log().count("[slotsmith.daemon]") >= starts, timeout=60, what="the last start")
+        wait_until(lambda: daemon.log().count("[slotsmith.daemon]") >= starts, what="the last start")
         daemon.stop()
     assert len(server.cloud.created_ever) == 3, fault

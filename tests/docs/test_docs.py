@@ -29,7 +29,7 @@ from slotsmith.config import (
     public_view,
     read_config,
 )
-from slotsmith.config.models import TracesSettings, WindowSettings
+from slotsmith.config.models import ConsolidationSettings, TracesSettings, WindowSettings
 from slotsmith.config.plugins import Plugins
 from slotsmith.core.backoff import RETRY_RULES
 from slotsmith.core.replay import parse_cases, replay
@@ -137,6 +137,7 @@ TABLES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "## Limits by time of day": (WindowSettings, {"cron": "* * * * *", "lasts": "1h", "max_instances": 1}),
     "## `scheduler: {type: http}`": (HttpSettings, {"type": "http", "url": "http://x"}),
     "## `scheduler: {type: exec}`": (ExecSettings, {"type": "exec", "command": "x"}),
+    "## Consolidation": (ConsolidationSettings, {}),
     "## `scheduler: {type: dask}`": (DaskSettings, {"type": "dask", "address": "tcp://x:1"}),
     "## A pool": (
         PoolSettings,

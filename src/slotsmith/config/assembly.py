@@ -164,6 +164,7 @@ class Assembly:
             on_pass=partial(self._watch.passed, pool.name),
             around_pass=partial(self._watch.passing, pool.name),
             windows=pool.windows(),
+            move_windows=pool.move_windows(),
         )
         provider_changed.bind(provisioner.provider_changed)
         scheduler_changed.bind(provisioner.scheduler_changed)

@@ -65,6 +65,7 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
             others=tuple(OnOffer(each, tick.others.get(each.name, NO_LAUNCH_FAILURES)) for each in case.others),
             promised=tick.promised,
             spent_this_month=tick.spent_this_month,
+            moves=tick.moves,
         )
         decision = decide(view, case.policy, tick.at)
         sets = state_sets(view, case.policy, tick.at)

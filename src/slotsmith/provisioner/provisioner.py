@@ -73,11 +73,12 @@ class Provisioner:
         rules: Rules = SLOTSMITH,
         bookkeeping: Bookkeeping = FULL_BOOKKEEPING,
         windows: Sequence[Window] = (),
+        move_windows: Sequence[Window] = (),
         on_pass: Callable[[float], None] = lambda _: None,
         around_pass: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         self.pool = pool
-        self._schedule = Schedule(policy, windows)
+        self._schedule = Schedule(policy, windows, move_windows)
         self._provider = provider
         self._scheduler = scheduler
         # Looked at with each push, and what a class has takes a while to tell.
