@@ -181,7 +181,8 @@ class Pool:
     def _act(self, intents: list[LaunchIntent]) -> None:
         for intent in intents:
             self._start(self._launcher.carry_out(intent))
-        if self.books.terminations or any(map(attrgetter("draining"), self.books.fleet.agents)):
+        waiting = self.terminator.waits_for_listing
+        if waiting or self.books.terminations or any(map(attrgetter("draining"), self.books.fleet.agents)):
             self.drain_due.set()
             self.termination_due.set()
 
