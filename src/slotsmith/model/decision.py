@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from slotsmith.model.offering import Offering
 from slotsmith.model.task import TaskClass
@@ -20,11 +20,18 @@ class Reason(StrEnum):
     NEVER_JOINED = "never joined"
     NOT_NEEDED = "no longer needed"
     OPERATOR = "asked by an operator"
+    RECLAIMED = "reclaimed by the cloud"
 
     @property
     def needs_drain(self) -> bool:
         """Whether an agent may be at work on it, so that the scheduler must give it up first."""
-        return self in (Reason.LONG_IDLE, Reason.OVER_MAXIMUM, Reason.NOT_NEEDED, Reason.OPERATOR)
+        return self in _DRAINED_FIRST
+
+
+_DRAINED_FIRST: Final = (
+    *(Reason.LONG_IDLE, Reason.OVER_MAXIMUM, Reason.NOT_NEEDED),
+    *(Reason.OPERATOR, Reason.RECLAIMED),
+)
 
 
 @dataclass(frozen=True, slots=True)

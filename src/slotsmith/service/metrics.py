@@ -13,7 +13,7 @@ from slotsmith.config.assembly import Watch
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch import IntentState
 from slotsmith.model.offering import Offering
-from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError
+from slotsmith.providers.base import LaunchRequest, LaunchResult, Market, Provider, ProviderError, market_of
 from slotsmith.service.context import Service
 from slotsmith.store.base import Changes
 
@@ -225,6 +225,9 @@ class _Counted:
 
     def offerings(self) -> Sequence[Offering]:
         return self._provider.offerings()
+
+    def market(self) -> Market:
+        return market_of(self._provider)
 
     async def list_instances(self) -> Sequence[Instance]:
         found: Sequence[Instance] = await self._counted("list", self._provider.list_instances())

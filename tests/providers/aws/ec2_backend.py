@@ -38,6 +38,8 @@ class Ec2Instance:
     ending: float | None = None
     reason: str = ""
     stopped: bool = False
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """Scheduled ones."""
     xml: dict[str, Any] = field(default_factory=dict)
 
 

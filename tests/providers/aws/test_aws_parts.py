@@ -16,7 +16,7 @@ from slotsmith.providers.aws.catalogue import least_price
 from slotsmith.providers.aws.errors import ERROR_KINDS, from_answer, kind_of_code
 from slotsmith.providers.aws.memory import FIRST_BLOCK, LONGEST_BLOCK, CapacityMemory, Place
 from slotsmith.providers.aws.metadata import resolve
-from slotsmith.providers.aws.notices import read_message
+from slotsmith.providers.aws.notices import Message, Weight, read_message
 from slotsmith.providers.aws.tags import owner_tags
 from slotsmith.providers.base import ProviderError
 
@@ -137,7 +137,7 @@ def test_buckets_let_bursts_through_and_then_the_rate() -> None:
     "body", ["", "null", "[]", "{}", '{"detail-type": 1, "detail": 2}', '{"detail-type": "other", "detail": {}}']
 )
 def test_messages_that_say_nothing_are_no_notices(body: str) -> None:
-    assert read_message(body, 0.0) == []
+    assert read_message(body, 0.0) == Message()
 
 
 def test_scheduled_events_are_told() -> None:
@@ -145,8 +145,8 @@ def test_scheduled_events_are_told() -> None:
         '{"detail-type": "AWS Health Event", "detail": {"service": "EC2", "startTime": "Sat, 5 Jun 2027", '
         '"eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED", "affectedEntities": [{"entityValue": "i-1"}]}}'
     )
-    (notice,) = read_message(body, 5.0)
-    assert (notice.instance_id, notice.ends) == ("i-1", False)
+    (notice,) = read_message(body, 5.0).notices
+    assert (notice.instance_id, notice.weight) == ("i-1", Weight.EVENT)
     assert "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED" in notice.text
 
 
