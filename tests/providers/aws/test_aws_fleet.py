@@ -9,22 +9,12 @@ import pytest
 
 from providers.aws.ec2_catalogue import TYPES
 from providers.aws.ec2_population import populate
-from providers.aws.ec2_world import World
+from providers.aws.ec2_world import Ticking, World
 from providers.aws.test_aws_launch import launch, opened, run
-from slotsmith.clock import SystemClock
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
 from waiting import until
-
-
-class Ticking(SystemClock):
-    """A clock that can be put forward."""
-
-    ahead = 0.0
-
-    def now(self) -> float:
-        return super().now() + self.ahead
 
 
 def test_w42_five_thousand_instances_come_in_pages(aws: World) -> None:

@@ -15,7 +15,6 @@ from providers.aws.ec2_world import World
 from providers.aws.test_aws_launch import launch, opened, run
 from providers.aws.test_aws_pool import pool
 from slotsmith.model.agent import Agent
-from slotsmith.model.decision import Reason
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
@@ -209,17 +208,25 @@ def test_i4_an_interrupted_instance_is_drained_at_once_and_replaced_before_it_go
             made.update_scaling_info(ScalingInfo((busy,), (work,)))
             await until(lambda: len(aws.ec2.alive) == 2, what="an instance for the second task")
             (second,) = {one.id for one in aws.ec2.alive} - {first}
-            # Both tasks have their place now, and one of them is about to lose it.
+            # Both tasks have their place now, and both are about to lose it.
             there = (busy, Agent(second, True, Resources(slots=1), Resources()))
             made.update_scaling_info(ScalingInfo(there, (work,)))
-            aws.server.queue.put(event("EC2 Spot Instance Interruption Warning", **{"instance-id": second}))
-            await until(lambda: len(aws.ec2.instances) == 3, what="a replacement")
-            await until(lambda: [each.agent for each in made.drains] == [second], what="the drain")
-            # Nobody has let it go yet, so it is there and paid for.
-            assert second in {one.id for one in aws.ec2.alive}
+            for each in (first, second):
+                aws.server.queue.put(event("EC2 Spot Instance Interruption Warning", **{"instance-id": each}))
+            await until(lambda: len(aws.ec2.instances) == 3, what="a replacement for the one that waits")
+            await until(lambda: [each.agent for each in made.drains] == [first], what="the drain of the busy one")
+            assert made.drains[0].when_done
+            # The idle one was let go of at once. The other is at work still, and paid for.
+            await until(lambda: second not in {one.id for one in aws.ec2.alive}, what="the end of the idle one")
             states = {each.id: each.state for each in made.instances}
-            assert states[second] is InstanceState.RUNNING
-            reasons = {each["id"]: each["termination"] for each in (await made.summary() or {})["instances"]}
-            assert reasons[second]["reason"] == Reason.RECLAIMED.value
+            assert states[first] is InstanceState.RUNNING
+            summary = await made.summary()
+            assert summary is not None
+            (told,) = [each for each in summary["instances"] if each["id"] == first]
+            assert (told["termination"]["reason"], told["termination"]["phase"]) == (
+                "reclaimed by the cloud",
+                "draining",
+            )
+            assert first in {one.id for one in aws.ec2.alive}
 
     asyncio.run(check())

@@ -16,7 +16,7 @@ from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
 
 LAST: Final = 86_400.0
-"""Seconds for which an answer is used without asking again: types, where they are sold, list prices: all move seldom."""
+"""Seconds for which an answer is used without asking again: types, their zones and list prices move seldom."""
 KEPT_FOR: Final = 30 * LAST
 """Seconds after which an answer that nobody has asked for again is forgotten."""
 _FORM: Final = 1

@@ -70,7 +70,7 @@ class Region:
         self._changed_at = float("-inf")
 
     def watch(self, queue_url: str, *, spot: bool) -> None:
-        """Follow a queue of notices, or without one (""), look for scheduled events and, if it matters, spot requests."""
+        """Follow a queue of notices, or without one (""), look for events and, where it matters, spot requests."""
         if queue_url:
             self._watch_once(queue_url, partial(follow_queue, self, queue_url, self._clock))
             return
