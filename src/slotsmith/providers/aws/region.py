@@ -34,6 +34,8 @@ _SOONEST_LOOK: Final = 1.0
 _LATEST_LOOK: Final = 15.0
 _MOVING: Final = ("pending", "stopping", "shutting-down")
 
+_MANY_NOTICES: Final = 10_000
+
 STATES: Final = ("pending", "running", "stopping", "stopped", "shutting-down")
 """All but terminated, in which EC2 keeps showing an instance for about an hour."""
 
@@ -94,10 +96,15 @@ class Region:
         )
 
     def note(self, notice: Notice) -> bool:
-        """Keep a notice of what may be ours, unless one that weighs more is kept; whether it says anything new."""
+        """Keep a notice, unless one that weighs more is kept; whether it says anything new.
+
+        Whoever it is of: it may come before the answer to the launch of its instance.
+        """
         kept = self.notice(notice.instance_id)
-        if not self.may_be_ours(notice.instance_id) or (kept is not None and kept.weight > notice.weight):
+        if kept is not None and kept.weight > notice.weight:
             return False
+        if len(self.notices) >= _MANY_NOTICES:
+            self._forget_notices()
         self.notices[notice.instance_id] = notice
         return kept is None or (kept.weight, kept.text) != (notice.weight, notice.text)
 
@@ -213,10 +220,13 @@ class Region:
 
     def tell(self) -> None:
         """Have all pools look again."""
-        now = self._clock.now()
-        self.notices = {key: each for key, each in self.notices.items() if now < each.at + KEPT}
+        self._forget_notices()
         self.changed()
         self._wake()
+
+    def _forget_notices(self) -> None:
+        now = self._clock.now()
+        self.notices = {key: each for key, each in self.notices.items() if now < each.at + KEPT}
 
     async def close(self) -> None:
         """End what runs by itself."""
