@@ -394,7 +394,8 @@ def _record(fleet: Fleet, row: int, ending: TerminationRecord | None) -> Instanc
         return None if np.isnan(value) else value
 
     return InstanceRecord(
-        instance=fleet.instances[row]._replace(launched_at=float(fleet.launched_at[row])),
+        # What the cloud says of its plans is not kept: the next listing says it again.
+        instance=fleet.instances[row]._replace(launched_at=float(fleet.launched_at[row]), reclaimed=False),
         first_seen=float(fleet.first_seen[row]),
         joined_at=clock(fleet.joined_at),
         idle_since=clock(fleet.idle_since),
