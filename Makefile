@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/.stamps
 
-.PHONY: demo test test-slow lint format bench docs mutants simulate clean
+.PHONY: demo test test-slow lint format schema bench docs mutants simulate clean
 
 demo: $(STAMPS)/demo
 	$(BIN)/slotsmith demo
@@ -22,6 +22,10 @@ lint: $(STAMPS)/test
 format: $(STAMPS)/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What editors check configurations with; a test holds it to what `slotsmith config schema` prints.
+schema: $(STAMPS)/test
+	$(BIN)/slotsmith config schema > .venv/schema.json && mv .venv/schema.json src/slotsmith/config/slotsmith.schema.json
 
 bench: $(STAMPS)/test
 	$(BIN)/python -m benchmarks

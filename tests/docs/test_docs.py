@@ -29,7 +29,7 @@ from slotsmith.config import (
     public_view,
     read_config,
 )
-from slotsmith.config.models import WindowSettings
+from slotsmith.config.models import ConsolidationSettings, WindowSettings
 from slotsmith.config.plugins import Plugins
 from slotsmith.core.backoff import RETRY_RULES
 from slotsmith.core.replay import parse_cases, replay
@@ -132,6 +132,7 @@ TABLES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "## `provider: {type: local}`": (LocalSettings, {"type": "local", "command": "x"}),
     "## Several kinds of local instances": (LocalType, {"name": "x"}),
     "## Limits by time of day": (WindowSettings, {"cron": "* * * * *", "lasts": "1h", "max_instances": 1}),
+    "## Consolidation": (ConsolidationSettings, {}),
     "## `scheduler: {type: dask}`": (DaskSettings, {"type": "dask", "address": "tcp://x:1"}),
     "## A pool": (
         PoolSettings,

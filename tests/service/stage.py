@@ -28,6 +28,7 @@ from slotsmith.service.metrics import Metrics
 from slotsmith.store.people import People, Role, Token
 from slotsmith.store.sql import SqlStore, open_store
 from slotsmith.store.writer import InlineRunner
+from waiting import PATIENCE
 
 JSON = {"Content-Type": "application/json"}
 
@@ -104,7 +105,7 @@ async def stage(
         store.close()
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Return when the condition holds, looking each time the loop comes round."""
     async with asyncio.timeout(seconds):
         while not condition():

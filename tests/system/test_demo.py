@@ -21,7 +21,7 @@ from waiting import wait_until
 TASKS = 262
 LAST_LINE = re.compile(r"done (\d+)/(\d+) tasks, wrong (\d+), processes left (\d+)")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-ENDS_WITHIN = 40.0
+ENDS_WITHIN = 60.0
 """Seconds from an interruption to the end; it takes about two."""
 
 

@@ -158,6 +158,7 @@ class Assembly:
             new_id=self._new_id,
             on_pass=partial(self._watch.passed, pool.name),
             windows=pool.windows(),
+            move_windows=pool.move_windows(),
         )
         provider_changed.bind(provisioner.provider_changed)
         scheduler_changed.bind(provisioner.scheduler_changed)

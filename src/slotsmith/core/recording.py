@@ -11,6 +11,7 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, Final
 
+from slotsmith.core import replay_moves
 from slotsmith.core.fleet import changed_positions
 from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
@@ -155,6 +156,7 @@ def _agent(agent: Agent) -> dict[str, Any]:
         "zero_slot_tasks": agent.zero_slot_tasks,
         "draining": agent.draining,
         "activity": agent.activity,
+        "movable": agent.movable,
     }
     return told | {key: value for key, value in numbers.items() if value}
 
@@ -215,6 +217,7 @@ _CIRCUMSTANCES: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
         "shortages": _shortages,
         "promised": _promised,
         "spent_this_month": lambda view: view.spent_this_month,
+        "moves": lambda view: replay_moves.told(view.moves),
     }
 )
 """The other fields of a view, likewise."""

@@ -66,6 +66,7 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
             shortages=tick.shortages,
             promised=tick.promised,
             spent_this_month=tick.spent_this_month,
+            moves=tick.moves,
         )
         decision = decide(view, case.policy, tick.at)
         sets = state_sets(view, case.policy, tick.at)

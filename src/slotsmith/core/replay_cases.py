@@ -15,8 +15,8 @@ All times and periods are seconds. A launch time of null is one before all other
 each as `{"type": "a", "zone": "", "market": "on-demand", "price": 1.0, "capacity": {"slots": 4}}`. An instance with
 `"reclaimed": true` is one that the cloud takes away soon. What else a pass of the default rules was decided from may be
 there too: `strays`, `kept`, `blind`, `launch_failures` (of the first offering), `others` (those of other offerings, by
-name), `shortages`, `join_failures`, `promised` and `spent_this_month`, as in `View`. Keys that say what was expected,
-or anything else that is not read here, are ignored, unless they look like a key that is.
+name), `shortages`, `join_failures`, `promised`, `moves` and `spent_this_month`, as in `View`. Keys that say what was
+expected, or anything else that is not read here, are ignored, unless they look like a key that is.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from slotsmith.core.replay_moves import consolidation, moves
 from slotsmith.core.replay_node import LONGEST_VALUE, Node, ReplayError
+from slotsmith.core.view import NO_MOVES, Moves
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Held, Promise
 from slotsmith.model.instance import Instance, InstanceState
@@ -69,6 +71,7 @@ class ReplayTick:
     shortages: Mapping[str, Shortage] = field(default_factory=dict)
     promised: Mapping[str, tuple[Promise, ...]] = field(default_factory=dict)
     spent_this_month: float = 0.0
+    moves: Moves = NO_MOVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,9 @@ def _policy(config: Node) -> Policy:
             continue
         if name in values:
             raise config.wrong(f"has {name} under two names")
-        if name == "group_priorities":
+        if name == "consolidation":
+            values[name] = consolidation(node)
+        elif name == "group_priorities":
             values[name] = tuple((group, node.need(group).whole()) for group in sorted(node.mapping()))
         else:
             values[name] = node.whole() if name in _WHOLE_KEYS else node.number(low=0)
@@ -239,6 +244,7 @@ def _tick(node: Node, offering: Offering) -> ReplayTick:
         shortages=_by_name(node, "shortages", _shortage),
         promised=_by_name(node, "promised", _promises),
         spent_this_month=node.optional("spent_this_month", _amount, 0.0),
+        moves=node.optional("moves", moves, NO_MOVES),
     )
 
 
@@ -297,7 +303,7 @@ def _scaling_info(node: Node) -> ScalingInfo:
 
 
 def _agent(node: Node) -> Agent:
-    node.check_keys(("name", "idle", "capacity", "used", "zero_slot_tasks", "draining", "activity"))
+    node.check_keys(("name", "idle", "capacity", "used", "zero_slot_tasks", "draining", "activity", "movable"))
     return Agent(
         name=node.need("name").text(),
         idle=node.need("idle").flag(),
@@ -306,6 +312,7 @@ def _agent(node: Node) -> Agent:
         zero_slot_tasks=node.optional("zero_slot_tasks", Node.whole, 0),
         draining=node.optional("draining", Node.flag, False),
         activity=node.optional("activity", Node.whole, 0),
+        movable=node.optional("movable", Node.flag, False),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from slotsmith.core.fleet import Fleet
 from slotsmith.model.decision import Promise
@@ -22,6 +23,24 @@ class OnOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class Moves:
+    """What is known of moves for the sake of the price: the ids of instances, where nothing else is said.
+
+    `replacing`: whom the instances of a launch replace, by its token. `ending`: instances that drain or end for it now.
+    `settled`: those that a move was tried with in vain not long ago. `light_since`: since when (epoch seconds) all that
+    an agent (by name) runs may be moved, and takes no more than half of it.
+    """
+
+    replacing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ending: frozenset[str] = frozenset()
+    settled: frozenset[str] = frozenset()
+    light_since: Mapping[str, float] = field(default_factory=dict)
+
+
+NO_MOVES: Final = Moves()
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """All that one decision is made from.
 
@@ -31,8 +50,8 @@ class View:
     `spent_this_month` are dollars since the month began (UTC), told where a limit needs it.
     `draining` are instances whose termination is under way, `strays` those that are listed under our tags but not
     known to be ours: both fill the pool, and are otherwise left alone. `kept` are those that the scheduler has lately
-    refused to give up. `blind`: the scheduler cannot be heard, so nothing is concluded from an agent's silence or
-    idleness, and nothing but the minimum is launched.
+    refused to give up. `moves` is for pools that consolidate. `blind`: the scheduler cannot be heard, so nothing is
+    concluded from an agent's silence or idleness, and nothing but the minimum is launched.
     """
 
     fleet: Fleet
@@ -49,6 +68,7 @@ class View:
     shortages: Mapping[str, Shortage] = field(default_factory=dict)
     promised: Mapping[str, tuple[Promise, ...]] = field(default_factory=dict)
     spent_this_month: float = 0.0
+    moves: Moves = NO_MOVES
 
     @property
     def on_offer(self) -> tuple[OnOffer, ...]:

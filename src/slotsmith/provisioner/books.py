@@ -27,6 +27,7 @@ from slotsmith.model.record import InstanceRecord, Move, Phase, StatisticsSpan, 
 from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
 from slotsmith.provisioner.absence import Absences
 from slotsmith.provisioner.joining import Joining, join_news
+from slotsmith.provisioner.moving import Moving
 from slotsmith.provisioner.paid_time import PaidTime
 from slotsmith.provisioner.pending import Pending
 from slotsmith.store.base import PoolBooks
@@ -69,6 +70,7 @@ class Books:
         self.strays: frozenset[str] = frozenset()
         self.lost_agent = False
         self.held: frozenset[str] = frozenset()
+        self.moving = Moving()
         self._consistency_window = consistency_window
         self._refusal_holds = min(REFUSAL_HOLDS, max_idle_agent_period)
         self._on_change = on_change
@@ -259,7 +261,8 @@ class Books:
     def next_deadline(self, now: float) -> float | None:
         """When the first of the refusals that hold now is over, or a look at the provider is due; None = never."""
         # A look that is due already is under way, and its answer wakes the pool.
-        return min((at for at in (*self._refused.values(), *self._looks()) if at > now), default=None)
+        times = (*self._refused.values(), *self._looks(), self.moving.next_deadline(now) or 0.0)
+        return min((at for at in times if at > now), default=None)
 
     def listing_is_due(self, now: float) -> bool:
         """Whether a listing made now would tell that something which is absent is gone, or why an agent was lost."""
@@ -332,6 +335,8 @@ class Books:
     def keep_instance(self, instance_id: str, why: str, now: float) -> None:
         """A termination is called off (the scheduler keeps the agent), and not tried again for a while."""
         self._refused[instance_id] = now + self._refusal_holds
+        if instance_id in self.terminations:
+            self.moving.in_vain(instance_id, self.terminations[instance_id], now)
         row = self.fleet.rows.get(instance_id)
         if row is not None:
             state = self.fleet.instances[row].state
@@ -377,6 +382,7 @@ class Books:
             others=tuple(OnOffer(each, self.failures_of(each)) for each in others),
             shortages={name: each for name, each in shortages.items() if now < each.until},
             promised={token: promises for token, (_, promises) in self._promised.items()},
+            moves=self.moving.known(self.terminations, now),
             # Rounded up to a cent, so that it is not another view with every second.
             spent_this_month=0.0 if month is None else math.ceil(self._paid.spent(month, now) * 100) / 100,
         )

@@ -102,6 +102,7 @@ class Pool:
             provider,
             scheduler,
             max_instances=lambda: self._policy.max_instances,
+            last_heard=lambda: () if surroundings.info is None else surroundings.info.agents,
             clock=clock,
             random=random,
             save=recorder.save,
@@ -139,6 +140,8 @@ class Pool:
             self.books.observe(listing.value, listing.began, None if info is None else info.agents, now)
         elif info is not None:
             self.books.hear(info.agents, now)
+        if self._policy.consolidation is not None and info is not None:
+            self.books.moving.heard(info.agents, now)
         if self.books.listing_is_due(now):
             # The next look at the provider may be a poll period away.
             self._surroundings.listings.refresh()
@@ -179,6 +182,7 @@ class Pool:
         hold = decision.at + policy.max_agent_starting_period + PROMISE_HOLDS
         for intent, launch in zip(intents, decision.launches, strict=True):
             self.books.promise(intent.token, launch.promises, hold)
+            self.books.moving.replace(intent.token, launch.replaces, hold)
         self.books.begin_terminations(decision)
         self.last = decision
         self._telemetry.report(view.fleet, view.offering, decision.at)

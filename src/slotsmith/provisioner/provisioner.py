@@ -67,10 +67,11 @@ class Provisioner:
         rules: Rules = SLOTSMITH,
         bookkeeping: Bookkeeping = FULL_BOOKKEEPING,
         windows: Sequence[Window] = (),
+        move_windows: Sequence[Window] = (),
         on_pass: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.pool = pool
-        self._schedule = Schedule(policy, windows)
+        self._schedule = Schedule(policy, windows, move_windows)
         self._provider = provider
         self._scheduler = scheduler
         self._store = store

@@ -70,6 +70,7 @@ def summarize(
             {"what": str(unmet.tasks or f"{unmet.count} instances"), "count": unmet.count, "reason": unmet.reason}
             for unmet in decision.unmet
         ],
+        "moves": [asdict(each) for each in decision.proposals],
         "launch_error": launch_error,
         "next_attempt_at": _next_attempt([each.failures for each in view.on_offer], view.join_failures, now),
         "join_failures": view.join_failures.failures,
@@ -129,6 +130,7 @@ def summarize_unready(
         "pending_slots": 0,
         "desired_new": 0,
         "unmet": [],
+        "moves": [],
         "launch_error": launch_error_of_all(
             failures, retries=policy.launch_error_retries, timeout=policy.launch_error_timeout, now=now
         ),

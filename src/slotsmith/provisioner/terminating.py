@@ -12,6 +12,7 @@ import structlog
 
 from slotsmith.clock import Clock, Random
 from slotsmith.core.backoff import retry_delay
+from slotsmith.core.consolidation import MOVE_PATIENCE
 from slotsmith.core.fleet import BUSY_AGENT, NO_AGENT
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Reason
@@ -37,7 +38,7 @@ STILL_LISTED: Final = 30.0
 # These have no agent that could be at work; one that turns up has something to lose.
 _WITHOUT_AGENT: Final = (Reason.STOPPED, Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED)
 # These go only while their agents have nothing to do; the others finish their tasks first.
-_ONLY_IDLE: Final = (Reason.LONG_IDLE, Reason.NOT_NEEDED)
+_ONLY_IDLE: Final = (Reason.LONG_IDLE, Reason.NOT_NEEDED, Reason.REPLACED)
 _ENDING: Final = (InstanceState.STOPPING, InstanceState.TERMINATING)
 
 
@@ -54,6 +55,7 @@ class Terminator:
         scheduler: Scheduler,
         *,
         max_instances: Callable[[], int],
+        last_heard: Callable[[], Sequence[Agent]],
         clock: Clock,
         random: Random,
         save: Callable[[], Awaitable[None]],
@@ -66,6 +68,7 @@ class Terminator:
         self._provider = provider
         self._scheduler = scheduler
         self._max_instances = max_instances
+        self._last_heard = last_heard
         self._clock = clock
         self._random = random
         self._save = save
@@ -101,7 +104,8 @@ class Terminator:
         await self._save()
         now = self._clock.now()
         waits = [wait for i in self._books.terminations if (wait := self._wait(i, now)) is not None]
-        return max(0.05, min(waits)) if waits else None
+        # What is due all the same is heard to be at work: the next pass, which wakes this step, will say more.
+        return max(ASK_AGAIN if min(waits) <= 0 else 0.05, min(waits)) if waits else None
 
     async def _drain(self, *, when_done: bool) -> None:
         agents = {
@@ -161,6 +165,12 @@ class Terminator:
                 self._books.keep_instance(instance_id, "its agent has joined", self._clock.now())
             if record.reason is Reason.OVER_MAXIMUM and record.phase is Phase.DRAINING and not over:
                 self._books.keep_instance(instance_id, "the pool is within its maximum again", self._clock.now())
+            if record.reason is Reason.CONSOLIDATED and record.phase is Phase.DRAINING and self._is_late(record):
+                self._books.keep_instance(instance_id, "its work was not moved in time", self._clock.now())
+
+    def _is_late(self, record: TerminationRecord) -> bool:
+        """Whether a scheduler that was to move work has not done so; what it held back gets tasks again."""
+        return self._clock.now() > record.since + MOVE_PATIENCE
 
     def _has_agent(self, row: int) -> bool:
         # Whatever the listing says, which may lag; only one that is ending takes its agent with it. One that stops and
@@ -208,7 +218,23 @@ class Terminator:
             self._books.put_termination(instance_id, replace(record, phase=Phase.DRAINING))
         if again:
             self._on_drain_due()
-        return [instance_id for instance_id in due if instance_id not in again]
+        due = [instance_id for instance_id in due if instance_id not in again]
+        at_work = self._heard_at_work(due)
+        return [instance_id for instance_id in due if instance_id not in at_work]
+
+    def _heard_at_work(self, instance_ids: Sequence[str]) -> set[str]:
+        """Those of which a view speaks that no pass has taken in yet, since a pass waits for the store, say."""
+        fleet, heard = self._books.fleet, self._last_heard()
+        if not instance_ids or heard is fleet.agents:
+            return set()
+        busy = {agent.name: not agent.idle for agent in heard}
+        return {
+            instance_id
+            for instance_id in instance_ids
+            if (name := fleet.instances[fleet.rows[instance_id]].agent_name) in busy
+            and (busy[name] or self._books.terminations[instance_id].reason in _WITHOUT_AGENT)
+            and instance_id not in self._forced
+        }
 
     def _must_drain_again(self, instance_id: str) -> bool:
         """Whether its agent may be at work again: a call had no effect, or a restart has forgotten the drain."""

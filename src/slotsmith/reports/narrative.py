@@ -24,6 +24,7 @@ def narrate(report: PoolReport, history: Mapping[str, Any], now: float) -> Itera
     yield from _section("Instances", _instances(summary, now))
     yield from _section("Launches on the way", _intents(history, now))
     yield from _section("Not as it should be", troubles(report, now))
+    yield from _section("Moves that would save money", _proposals(summary))
     yield from _section("Next, if nothing else happens", _next(summary, now))
     yield from _section("Decisions", _decisions(history, now))
     yield from _section("History", _moves(history, now))
@@ -99,6 +100,13 @@ def _intents(history: Mapping[str, Any], now: float) -> Iterator[str]:
         error = f"; {each['error']}" if each["error"] else ""
         asked = f"{each['count']} x {each['offering']}, asked {ago(each['asked_at'], now)} ago"
         yield f"{asked} ({each['state']}): {each['reason']}{error}"
+
+
+def _proposals(summary: Mapping[str, Any]) -> Iterator[str]:
+    # What an older version wrote has none.
+    for each in summary.get("moves", ()):
+        money = f"saves ${each['saves']:,.2f} per hour, costs ${each['costs']:,.2f} once at the most"
+        yield f"{each['id']}: {each['what']}; {money}; {each['held'] or 'it is begun'}"
 
 
 def _next(summary: Mapping[str, Any], now: float) -> Iterator[str]:

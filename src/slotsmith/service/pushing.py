@@ -50,11 +50,13 @@ class AgentIn(_In):
     zero_slot_tasks: Count = 0
     draining: bool = False
     activity: Annotated[int, Field(ge=-(2**62), le=2**62)] = 0
+    movable: bool = False
 
     def value(self) -> Agent:
         capacity = self.capacity.value() if self.capacity else None
         used = self.used.value() if self.used else None
-        return Agent(self.name, self.idle, capacity, used, self.zero_slot_tasks, self.draining, self.activity)
+        zero = self.zero_slot_tasks
+        return Agent(self.name, self.idle, capacity, used, zero, self.draining, self.activity, self.movable)
 
 
 class ConstraintsIn(_In):

@@ -210,7 +210,7 @@ class PatienceChecks:
 
     def _wrong(self, machine: Machine, told: Instance, reason: Reason, policy: Policy, now: float) -> str:
         watch, name, state = self._watch, machine.agent_name, told.state
-        if reason is Reason.LONG_IDLE:
+        if reason in (Reason.LONG_IDLE, Reason.REPLACED):
             idle_for = now - watch.idle_broken_at.get(name, now)
             return "" if idle_for > policy.max_idle_agent_period else f"after {idle_for:.3f} s"
         if reason is Reason.LONG_DISCONNECTED:
@@ -242,7 +242,9 @@ class PatienceChecks:
         return "" if age >= policy.max_agent_starting_period - 0.001 else f"when it is {age:.1f} s old"
 
     def _check_minimum(self, view: View, policy: Policy, decision: Decision) -> None:
-        idle = [t.id for t in decision.terminations if t.reason in (Reason.LONG_IDLE, Reason.NOT_NEEDED)]
+        idle = [
+            t.id for t in decision.terminations if t.reason in (Reason.LONG_IDLE, Reason.NOT_NEEDED) or t.reason.is_move
+        ]
         if not idle:
             return
         staying = sum(

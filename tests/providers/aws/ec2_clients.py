@@ -1,6 +1,6 @@
 """boto3's clients made once for each service, and turned to each test's own server: making one costs more than a test.
 
-What is made is what `AwsClient` makes, with its configuration and handlers; only the endpoint is another one. Tests that
+What is made is what `AwsClient` makes, with its configuration and handlers; only the endpoint is another. Tests that
 start programs, and the slow ones, have clients of their own.
 """
 
