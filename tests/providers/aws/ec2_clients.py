@@ -20,7 +20,8 @@ _make = AwsClient._make
 
 
 @cache
-def _made(service: str, region: str, name: str, read_timeout: float) -> Any:
+def made(service: str, region: str, name: str, read_timeout: float) -> Any:
+    """The one of a service that all others are made from."""
     connection = Connection(name, endpoint_url="http://127.0.0.1:9")
     return _make(AwsClient(connection, SystemClock()), service, region)
 
@@ -30,7 +31,7 @@ def _turned(self: AwsClient, service: str, region: str) -> Any:
     if connection != Connection(connection.region, endpoint_url=connection.endpoint_url):
         # One that says more about itself than where it is.
         return _make(self, service, region)
-    first = _made(service, region, connection.region, clients.READ_TIMEOUT)
+    first = made(service, region, connection.region, clients.READ_TIMEOUT)
     # Copied by hand: boto3's clients answer for every attribute, also for those that copying asks for.
     client = object.__new__(type(first))
     client.__dict__.update(first.__dict__)
