@@ -14,6 +14,7 @@ import pytest
 from store_values import Opener, url_of
 
 from postgres import Server
+from slotsmith.store import migrations, sql
 from slotsmith.store.schema import metadata
 from slotsmith.store.sql import SqlStore, open_store
 
@@ -23,6 +24,12 @@ KINDS = ("sqlite", "postgresql")
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" in metafunc.fixturenames:
         metafunc.parametrize("kind", KINDS[:1] if "path" in metafunc.fixturenames else KINDS, scope="module")
+
+
+@pytest.fixture(autouse=True)
+def _migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real ones, which the other tests do without."""
+    monkeypatch.setattr(sql, "migrate", migrations.migrate)
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, st
 
     from slotsmith.cli.books import open_writable
     from slotsmith.cli.replicating import owning
+    from slotsmith.cli.run import traced
     from slotsmith.clock import SystemClock
     from slotsmith.config.assembly import Assembly
     from slotsmith.service.metrics import Metrics
@@ -81,9 +82,10 @@ def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, st
     clock = SystemClock()
     metrics = Metrics(clock)
     with (
+        traced(settings, metrics) as watch,
         open_writable(settings.store.url) as store,
         owning(store, clock) as candidate,
-        Assembly(settings, store, clock=clock, watch=metrics, replica=candidate) as assembly,
+        Assembly(settings, store, clock=clock, watch=watch, replica=candidate) as assembly,
     ):
         try:
             return asyncio.run(_run(assembly, where, metrics, file, candidate))

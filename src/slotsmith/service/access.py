@@ -146,19 +146,37 @@ class Gate:
 
     def _sent_on(self, request: Request, given: str) -> Caller:
         """Who has asked another replica, which has looked at their token."""
-        secret = self.peer_secret()
         try:
-            if not secret or not hmac.compare_digest(secret.encode(), given.encode()):
+            if not self._is_peer(given):
                 raise ValueError("not from a replica that knows who leads")
             who, role, pool = json.loads(request.headers.get(ON_BEHALF, ""))
             return Caller(str(who), Role(role), pool)
         except (ValueError, TypeError):
             raise Problem(401, "a valid token is needed", headers={"WWW-Authenticate": "Bearer"}) from None
 
+    def _is_peer(self, given: str) -> bool:
+        secret = self.peer_secret()
+        return bool(secret) and hmac.compare_digest(secret.encode(), given.encode())
+
+    def is_peer(self, authorization: str) -> bool:
+        """Whether a header is that of another replica, which sends on what it has been asked."""
+        scheme, _, given = authorization.partition(" ")
+        return scheme.lower() == PEER and self._is_peer(given.strip())
+
+    def recognise(self, authorization: str) -> str | None:
+        """The id of the token in a header, as far as it is known without looking; None = it is not a valid one."""
+        scheme, _, given = authorization.partition(" ")
+        token = self._valid(given.strip(), self._tokens) if self.required and scheme.lower() == "bearer" else None
+        return token.id if token else None
+
     async def _token(self, given: str) -> Token | None:
+        # What cannot be a token is no reason to look.
+        return self._valid(given, await self._known()) if given.startswith(f"{PREFIX}_") else None
+
+    def _valid(self, given: str, known: Mapping[str, Token]) -> Token | None:
         prefix, _, rest = given.partition("_")
         token_id, _, secret = rest.partition("_")
-        token = (await self._known()).get(token_id) if prefix == PREFIX else None
+        token = known.get(token_id) if prefix == PREFIX else None
         if token is None or not hmac.compare_digest(token.hash, hash_of(secret)):
             return None
         return token if token.valid(self._clock.now()) else None
