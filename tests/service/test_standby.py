@@ -53,7 +53,7 @@ async def two() -> AsyncIterator[Two]:
         metrics = Metrics(service.clock)
         metrics.follow(service)
         app = make_app(service, metrics, ServiceSettings())
-        forwarding = app._app  # type: ignore[attr-defined]
+        forwarding = app._app._app  # type: ignore[attr-defined]
         assert isinstance(forwarding, Forwarding)
         forwarding._made = httpx.AsyncClient(transport=httpx.ASGITransport(leader.app))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -153,7 +153,7 @@ async def test_what_cannot_be_sent_on_is_told_with_a_time_to_come_again(both: Tw
         raise httpx.ConnectError("Connection refused", request=request)
 
     both.replica.leader = LEASE
-    forwarding = both.client._transport.app._app  # type: ignore[attr-defined]
+    forwarding = both.client._transport.app._app._app  # type: ignore[attr-defined]
     forwarding._made = httpx.AsyncClient(transport=httpx.MockTransport(refuse))
     answer = await both.pause(operator)
     assert answer.status_code == 503
@@ -161,6 +161,21 @@ async def test_what_cannot_be_sent_on_is_told_with_a_time_to_come_again(both: Tw
     assert SECRET not in answer.text
     large = await both.send("PUT", "/pools/gpu/scaling-info", operator, content=b" " * 2_000_000)
     assert large.status_code == 413
+
+
+@scenario
+async def test_what_a_standby_sends_on_is_counted_there(both: Two) -> None:
+    """All of it comes from one address, and the leader must not take it for one client."""
+    counting = both.leader.app._app
+    counting._rate, counting._most = 1.0, 1
+    url, claim = "/api/v1/pools/gpu/scaling-info", {ON_BEHALF: '["s", "push", "gpu"]'}
+    for _ in range(5):
+        headers = {"Authorization": f"slotsmith-replica {SECRET}", **claim}
+        assert (await both.leader.client.put(url, json={}, headers=headers)).status_code == 200
+    headers["Authorization"] = "slotsmith-replica made-up"
+    told = [(await both.leader.client.put(url, json={}, headers=headers)).status_code for _ in range(5)]
+    assert told[0] == 401
+    assert 429 in told
 
 
 @scenario
