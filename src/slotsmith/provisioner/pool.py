@@ -35,6 +35,7 @@ from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.launching import Launcher
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.recorder import Recorder
+from slotsmith.provisioner.sale import Sale
 from slotsmith.provisioner.schedule import Schedule, month_of
 from slotsmith.provisioner.summary import MOST_INSTANCES, summarize
 from slotsmith.provisioner.telemetry import Telemetry
@@ -57,7 +58,7 @@ class Pool:
         self,
         name: str,
         schedule: Schedule,
-        offerings: Sequence[Offering],
+        sale: Sale,
         books: Books,
         surroundings: Surroundings,
         recorder: Recorder,
@@ -71,7 +72,6 @@ class Pool:
         telemetry: Telemetry,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self.offerings = tuple(offerings)
         self.books = books
         self.recorder = recorder
         self.last: Decision | None = None
@@ -79,6 +79,7 @@ class Pool:
         self.termination_due = asyncio.Event()
         self._name = name
         self._schedule = schedule
+        self._sale = sale
         self._surroundings = surroundings
         self._rules = rules
         self._clock = clock
@@ -132,7 +133,9 @@ class Pool:
         return decision
 
     def observe(self, now: float) -> View:
-        """Take in what was read last."""
+        """Take in what was read last, and what may be launched now."""
+        if self._sale.look():
+            self.books.price(self.offerings)
         listing, info = self._surroundings.listings.latest, self._surroundings.info
         if listing is not None:
             self.books.observe(listing.value, listing.began, None if info is None else info.agents, now)
@@ -153,7 +156,14 @@ class Pool:
         self.books.held = self._steering.kept_at(now)
         month = None if self._policy.max_dollars_per_month is None else month_of(now)
         surroundings = self._surroundings
-        return self.books.view(self.offerings, surroundings.info, blind=surroundings.blind, now=now, month=month)
+        return self.books.view(
+            self.offerings,
+            surroundings.info,
+            blind=surroundings.blind,
+            now=now,
+            month=month,
+            shortages=self._sale.market.shortages,
+        )
 
     @property
     def _policy(self) -> Policy:
@@ -181,7 +191,8 @@ class Pool:
     def _act(self, intents: list[LaunchIntent]) -> None:
         for intent in intents:
             self._start(self._launcher.carry_out(intent))
-        if self.books.terminations or any(map(attrgetter("draining"), self.books.fleet.agents)):
+        waiting = self.terminator.waits_for_listing
+        if waiting or self.books.terminations or any(map(attrgetter("draining"), self.books.fleet.agents)):
             self.drain_due.set()
             self.termination_due.set()
 
@@ -242,6 +253,7 @@ class Pool:
             surroundings.views,
             self._steering,
             self.books.spent_this_month(month_of(now), now),
+            self._sale.market.priced_at,
             most=most,
         )
 
@@ -294,6 +306,11 @@ class Pool:
             timeout=self._policy.launch_error_timeout,
             now=self._clock.now(),
         )
+
+    @property
+    def offerings(self) -> tuple[Offering, ...]:
+        """All that may be launched, as it was when a pass looked last."""
+        return self._sale.offerings
 
     @property
     def offering(self) -> Offering:
