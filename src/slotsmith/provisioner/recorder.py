@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from slotsmith.clock import Clock
-from slotsmith.core.recording import view_change
+from slotsmith.core.recording import differ_in_what_is_set, view_change
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Unmet
 from slotsmith.model.launch import IntentState, LaunchIntent
@@ -97,8 +97,9 @@ class Recorder:
         self, view: View, policy: Policy, decision: Decision, intents: Sequence[LaunchIntent], *, new: bool
     ) -> None:
         # A policy stands in complete records only.
-        complete = decision.at >= self._complete_at + COMPLETE_PERIOD or policy != self._recorded_policy
-        change = view_change(None if complete else self._recorded, view, policy)
+        was = self._recorded_policy
+        complete = decision.at >= self._complete_at + COMPLETE_PERIOD or differ_in_what_is_set(policy, was)
+        change = view_change(None if complete else self._recorded, view, policy, was)
         if new or change or self._books.pending:
             # A view that has not changed is on record all the same when something is decided on it.
             told = change if change or new else None

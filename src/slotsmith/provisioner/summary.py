@@ -43,6 +43,7 @@ def summarize(
     views: Observer[Any],
     steering: Steering = UNSTEERED,
     spent_this_month: float = 0.0,
+    foresight: Mapping[str, Any] | None = None,
     *,
     most: int | None = MOST_INSTANCES,
 ) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def summarize(
         "provider": _observer(listings),
         "strays": sorted(view.strays),
         "next": _next(view, policy, found, now),
+        "foresight": foresight,
         **_money(view, spent_this_month),
         **_by_hand(steering, now),
     }
@@ -131,6 +133,7 @@ def summarize_unready(
         "next_attempt_at": _next_attempt(failures, books.join_failures, now),
         "join_failures": books.join_failures.failures,
         "strays": [],
+        "foresight": None,
         "next": [],
         "dollars_per_hour": 0.0,
         "without_price": 0,
