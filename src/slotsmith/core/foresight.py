@@ -2,8 +2,8 @@
 
 It knows by how much the demand is likely to rise within one boot delay (`core.rises`), and several ways of holding
 spare for that: for which share of such rises it is to be enough. Each way is followed by a fleet that is only reckoned
-(`core.shadows`), beside one for the pool without foresight. From time to time the way is chosen that would have been best
-lately within what it may cost. Where none is good enough, the pool is run as if there was no foresight.
+(`core.shadows`), beside one for the pool without foresight. From time to time the way is chosen that would have been
+best lately within what it may cost. Where none is good enough, the pool is run as if there was no foresight.
 
 All of it is a pure function: frozen state and a view in, frozen state out. `foreseen` says what follows from a state.
 """
@@ -53,7 +53,7 @@ _MOST_OFFERINGS: Final = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Foresight:
-    """What has been learned. `boots`: the boot delay of each offering, in seconds; `joined_until`: of agents joined by then.
+    """What has been learned. `boots`: the boot delay of each offering in seconds, of agents that `joined_until` then.
 
     `ways` are the shadows of the pool without foresight, and of each of `SHARES`; `pool` is that of what was really
     chosen; `way` is the present choice, made before `choose_at`. `watched` is for how long.

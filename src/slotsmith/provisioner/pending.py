@@ -38,9 +38,7 @@ class Pending:
 
     def __bool__(self) -> bool:
         rows = (self._intents, self._instances, self._moves, self._launch_failures, self._spans)
-        return any(rows) or any(
-            each is not None for each in (self.join_failures, self.owns, self.foresight)
-        )
+        return any(rows) or any(each is not None for each in (self.join_failures, self.owns, self.foresight))
 
     def intent(self, intent: LaunchIntent) -> None:
         self._intents[intent.token] = intent
