@@ -69,7 +69,7 @@ def test_what_was_learned_survives_a_restart() -> None:
     assert kept["watched"] > 100 * 60.0
     world.pool = world.provisioner()
     asyncio.run(_busy_day(world, 30))
-    assert (world.store.load("p").foresight or {})["watched"] > kept["watched"] + 900.0
+    assert (world.store.load("p").foresight or {})["watched"] > kept["watched"]
 
 
 def test_a_record_that_cannot_be_read_stops_no_pool() -> None:

@@ -51,6 +51,26 @@ async def test_i4_an_agent_that_joins_while_an_answer_is_on_its_way_keeps_its_ta
 
 
 @virtually()
+async def test_i4_a_view_that_waits_for_the_store_is_heard_before_a_call_is_repeated(world: World) -> None:
+    """It was stopped, the call had no effect, somebody started it again, and the repeat of the call killed its task."""
+    cloud = cloud_of(world)
+    async with running(world):
+        name = await launched(world)
+        cloud.deaf = True
+        show(world, name, InstanceState.STOPPED)
+        await world.clock.sleep(1)
+        assert cloud.made("terminate") == [(name,)]
+        world.disk.takes = [2 * STILL_LISTED]
+        world.push(desired=2)
+        await world.clock.sleep(1)
+        assert not world.disk.takes, "a pass waits for the store"
+        world.push(desired=0, busy=[name])
+        await world.clock.sleep(3 * STILL_LISTED)
+        assert cloud.made("terminate") == [(name,)]
+        assert world.store.moves("p", instance_id=name)[-1].note == "kept: its agent has joined"
+
+
+@virtually()
 async def test_i4_a_request_that_was_granted_although_it_was_cancelled_keeps_its_task(world: World) -> None:
     """The cloud granted a cancelled request all the same, it got a task, and the repeat of the call killed that."""
     cloud = cloud_of(world)

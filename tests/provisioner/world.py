@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from slotsmith.model.agent import Agent
 from slotsmith.model.instance import Instance, InstanceState
@@ -21,6 +21,8 @@ from slotsmith.schedulers.base import DrainAnswer, DrainOutcome, SchedulerContex
 from slotsmith.schedulers.push import PushScheduler
 from slotsmith.store.sql import SqlStore, open_store
 from slotsmith.store.writer import InlineRunner
+
+T = TypeVar("T")
 
 OFFERING = Offering("test", Resources(slots=2, cpus=2, mem_gib=4), price=1.0)
 
@@ -122,6 +124,19 @@ class Queue(PushScheduler):
         self.undrained.extend(agents)
 
 
+class _Disk(InlineRunner):
+    """Each call lasts as many seconds as is put in `takes`, once each."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self._clock = clock
+        self.takes: list[float] = []
+
+    async def __call__(self, call: Callable[[], T]) -> T:
+        if self.takes:
+            await self._clock.sleep(self.takes.pop(0))
+        return call()
+
+
 class World:
     """One pool and everything around it."""
 
@@ -129,6 +144,7 @@ class World:
         self.clock = clock or HandClock()
         self.store = store or open_store("sqlite://")
         self.provider = FakeProvider(self.clock)
+        self.disk = _Disk(self.clock)
         self.drains: list[tuple[tuple[str, ...], bool]] = []
         self.refusing: dict[str, DrainAnswer] = {}
         self.drain_takes: list[float] = []
@@ -147,7 +163,7 @@ class World:
             provider=self.provider,
             scheduler=self.scheduler,
             store=self.store,
-            run_store=InlineRunner(),
+            run_store=self.disk,
             clock=self.clock,
             random=Random(1),
             new_id=self.new_id,

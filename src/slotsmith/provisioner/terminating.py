@@ -54,6 +54,7 @@ class Terminator:
         scheduler: Scheduler,
         *,
         max_instances: Callable[[], int],
+        last_heard: Callable[[], Sequence[Agent]],
         clock: Clock,
         random: Random,
         save: Callable[[], Awaitable[None]],
@@ -66,6 +67,7 @@ class Terminator:
         self._provider = provider
         self._scheduler = scheduler
         self._max_instances = max_instances
+        self._last_heard = last_heard
         self._clock = clock
         self._random = random
         self._save = save
@@ -101,7 +103,8 @@ class Terminator:
         await self._save()
         now = self._clock.now()
         waits = [wait for i in self._books.terminations if (wait := self._wait(i, now)) is not None]
-        return max(0.05, min(waits)) if waits else None
+        # What is due all the same is heard to be at work: the next pass, which wakes this step, will say more.
+        return max(ASK_AGAIN if min(waits) <= 0 else 0.05, min(waits)) if waits else None
 
     async def _drain(self, *, when_done: bool) -> None:
         agents = {
@@ -208,7 +211,23 @@ class Terminator:
             self._books.put_termination(instance_id, replace(record, phase=Phase.DRAINING))
         if again:
             self._on_drain_due()
-        return [instance_id for instance_id in due if instance_id not in again]
+        due = [instance_id for instance_id in due if instance_id not in again]
+        at_work = self._heard_at_work(due)
+        return [instance_id for instance_id in due if instance_id not in at_work]
+
+    def _heard_at_work(self, instance_ids: Sequence[str]) -> set[str]:
+        """Those of which a view speaks that no pass has taken in yet, since a pass waits for the store, say."""
+        fleet, heard = self._books.fleet, self._last_heard()
+        if not instance_ids or heard is fleet.agents:
+            return set()
+        busy = {agent.name: not agent.idle for agent in heard}
+        return {
+            instance_id
+            for instance_id in instance_ids
+            if (name := fleet.instances[fleet.rows[instance_id]].agent_name) in busy
+            and (busy[name] or self._books.terminations[instance_id].reason in _WITHOUT_AGENT)
+            and instance_id not in self._forced
+        }
 
     def _must_drain_again(self, instance_id: str) -> bool:
         """Whether its agent may be at work again: a call had no effect, or a restart has forgotten the drain."""

@@ -177,10 +177,13 @@ class Watch:
         point, began = self.open_calls.pop(number)
         lasted = self.now - began
         is_set_up = bool(self.told_to) and self.told_to[-1] == self.generation
+        # After a failure the program waits before it asks again: the trouble lasts until it has been answered.
+        recovered = False
         if point == "list" or (point == "setup" and not is_set_up):
             # There is no listing before the provider is ready.
+            recovered = self._list_fails and not failed
             self._list_fails = failed
-        if failed or lasted > SOON:
+        if failed or recovered or lasted > SOON:
             self.troubled()
         if self.up and lasted > DEADLINES[point] + 1.0:
             self.violated("I8", f"a {point} call lasted {lasted:.1f} s, its deadline is {DEADLINES[point]:g} s")
