@@ -103,12 +103,8 @@ class Pool:
             books,
             provider,
             scheduler,
-<<<<<<< HEAD
             max_instances=lambda: self.policy.max_instances,
-=======
-            max_instances=lambda: self._policy.max_instances,
             last_heard=lambda: () if surroundings.info is None else surroundings.info.agents,
->>>>>>> main
             clock=clock,
             random=random,
             save=recorder.save,
