@@ -20,11 +20,14 @@ from slotsmith.model.foresight import Foreseen, Target
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.providers.simulated import SimulatedSettings, SimulatedType
+from slotsmith.reports.narrative import narrate
+from slotsmith.reports.report import PoolReport
 from slotsmith.schedulers.simulated import Job
 from slotsmith.simulation.trial import Trial, run_trial
 from slotsmith.store.base import Changes
 
 TARGET = Target()
+NO_HISTORY: dict[str, list[object]] = {"intents": [], "decisions": [], "moves": []}
 
 
 def jobs(random: Random, days: float) -> Iterator[Job]:
@@ -115,3 +118,30 @@ def test_a_day_with_foresight_is_told_again(seed: int, monkeypatch: pytest.Monke
     assert summary is not None
     assert summary["foresight"]["why"] == "so it is"
     assert summary["policy"]["headroom_slots"] == told[-1].headroom_slots
+
+
+@pytest.mark.parametrize(
+    ("told", "lines"),
+    [
+        (
+            Foreseen(11, 63.0, True, "it pays", used=1, saved_seconds=7320.0, extra_instance_seconds=-5400.0),
+            [
+                "  Foresight keeps 11 slots free, and idle agents beyond them for 1m3s:",
+                "    it pays.",
+                "    So far it has found room 1 time when there would have been none, saved 2h2m of waiting and "
+                "cost -1.5 instance-hours, all by its own reckoning.",
+            ],
+        ),
+        (Foreseen(0, 1200.0, False, "it is too dear"), ["  Foresight holds no spare:", "    it is too dear."]),
+    ],
+)
+def test_explain_says_what_is_held_and_why(told: Foreseen, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foresight, "foreseen", lambda *_: told)
+    world = World(max_instances=9, foresight=TARGET)
+    asyncio.run(_busy_day(world, 2))
+    summary = asyncio.run(world.pool.summary())  # type: ignore[arg-type]
+    narrated = list(narrate(PoolReport("p", True, summary), NO_HISTORY, world.clock.at))
+    begins = narrated.index(lines[0])
+    assert narrated[begins : begins + len(lines)] == lines
+    assert summary is not None
+    assert summary["policy"]["max_idle_agent_period"] == told.idle_period
