@@ -103,6 +103,8 @@ def why(each: dict[str, Any], summary: Mapping[str, Any], now: float) -> str:
         return "its agent works"
     if each["agent"] == "idle":
         idle = ago(each["idle_since"], now)
+        if policy.get("headroom_slots") and now - each["idle_since"] > policy["max_idle_agent_period"]:
+            return f"its agent has been idle for {idle}, and is kept free"
         return f"its agent has been idle for {idle} of {span(policy['max_idle_agent_period'])}"
     if each["agent"] == "disconnected":
         missing = ago(each["missing_since"], now)
