@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/.stamps
 
-.PHONY: demo test test-slow lint format bench docs mutants simulate clean
+.PHONY: demo test test-slow lint format schema bench docs mutants simulate clean
 
 demo: $(STAMPS)/demo
 	$(BIN)/slotsmith demo
@@ -22,6 +22,10 @@ lint: $(STAMPS)/test
 format: $(STAMPS)/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What editors check configurations with; a test holds it to what `slotsmith config schema` prints.
+schema: $(STAMPS)/test
+	$(BIN)/slotsmith config schema > .venv/schema.json && mv .venv/schema.json src/slotsmith/config/slotsmith.schema.json
 
 bench: $(STAMPS)/test
 	$(BIN)/python -m benchmarks
@@ -48,11 +52,11 @@ $(STAMPS)/pip:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/demo: pyproject.toml $(STAMPS)/pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dask]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dask,service]"
 	@touch $@
 
 $(STAMPS)/test: pyproject.toml $(STAMPS)/demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[aws,gcp,plot,plan,service,client]" --group test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[aws,gcp,plot,plan,service,client,http,otel]" --group test
 	@touch $@
 
 # Google's own client is large, and only a second opinion on the tests' GCE.

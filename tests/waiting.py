@@ -10,28 +10,38 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 60.0
+"""Seconds for what takes a moment, on a machine that has much else to do: only what never comes takes that long."""
 _PERIOD = 0.01
+_SHARE = 2.0
+"""How many times as long as a look took the next one waits, so that looking does not hold up what is waited for."""
 
 
-def wait_until(predicate: Callable[[], T], *, timeout: float = 10.0, what: str = "the state") -> T:
+def wait_until(predicate: Callable[[], T], *, timeout: float = PATIENCE, what: str = "the state") -> T:
     """The first true value of `predicate`; fails the test when there is none within `timeout` seconds."""
     deadline = time.monotonic() + timeout
-    while not (value := predicate()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come about within {timeout:g} s")
-        time.sleep(_PERIOD)
-    return value
+    while True:
+        began = time.monotonic()
+        if value := predicate():
+            return value
+        time.sleep(_pause(began, deadline, timeout, what))
 
 
-async def until(predicate: Callable[[], T | Awaitable[T]], *, timeout: float = 10.0, what: str = "the state") -> T:
+async def until(predicate: Callable[[], T | Awaitable[T]], *, timeout: float = PATIENCE, what: str = "the state") -> T:
     """The same for the event loop; `predicate` may be a coroutine function."""
     deadline = time.monotonic() + timeout
     while True:
+        began = time.monotonic()
         value = predicate()
         if isawaitable(value):
             value = await value
         if value:
             return value  # type: ignore[return-value]
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come about within {timeout:g} s")
-        await asyncio.sleep(_PERIOD)
+        await asyncio.sleep(_pause(began, deadline, timeout, what))
+
+
+def _pause(began: float, deadline: float, timeout: float, what: str) -> float:
+    now = time.monotonic()
+    if now > deadline:
+        raise AssertionError(f"{what} did not come about within {timeout:g} s")
+    return max(_PERIOD, min(_SHARE * (now - began), 0.3))

@@ -190,6 +190,7 @@ def _agent(agent: Agent) -> dict[str, Any]:
         "zero_slot_tasks": agent.zero_slot_tasks,
         "draining": agent.draining,
         "activity": agent.activity,
+        "movable": agent.movable,
     }
 
 

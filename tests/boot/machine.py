@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from slotsmith.boot import BootSettings, script
+from waiting import PATIENCE
 
 # Writes down its name, words and the environment variables that tests look for; then does what the test says.
 _STUB = """#!/bin/bash
@@ -58,7 +59,7 @@ class Machine:
         """What a program does, as Bash; `docker-run` is the program's first word too."""
         (self._stubs / name).write_text(text)
 
-    def boot(self, timeout: float = 20.0, **environment: str) -> subprocess.CompletedProcess[str]:
+    def boot(self, timeout: float = PATIENCE, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the script once, to its end."""
         text = script(self.settings)
         for directory in ("/usr/local/slotsmith", "/usr/local/determined"):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from slotsmith.cli import main
+from waiting import PATIENCE
 
 COMMAND = [sys.executable, "-m", "slotsmith"]
 
@@ -29,11 +30,21 @@ class Said:
         return self.err.splitlines()
 
 
+class Process(subprocess.Popen[str]):
+    """A command that runs; a test that fails beside it does not wait for its end."""
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, traceback)
+
+
 class CommandLine:
     """Commands in this process, which is fast, and in one of their own, which is the real thing."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
         self._capsys = capsys
+        self._started: list[Process] = []
         self.directory = directory
 
     def __call__(self, *arguments: object) -> Said:
@@ -41,10 +52,19 @@ class CommandLine:
         out, err = self._capsys.readouterr()
         return Said(status, out, err)
 
-    def start(self, *arguments: object, **more: Any) -> subprocess.Popen[str]:
+    def start(self, *arguments: object, **more: Any) -> Process:
         words = [*COMMAND, *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
-        return subprocess.Popen(words, text=True, cwd=self.directory, **pipes)
+        self._started.append(Process(words, text=True, cwd=self.directory, **pipes))
+        return self._started[-1]
+
+    def end(self) -> None:
+        """End what was started and runs still."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+            for pipe in filter(None, (process.stdout, process.stderr)):
+                pipe.close()
 
     def apart(self, *arguments: object, env: dict[str, str] | None = None) -> Said:
         words = [*COMMAND, *map(str, arguments)]
@@ -55,7 +75,7 @@ class CommandLine:
             stdin=subprocess.DEVNULL,
             cwd=self.directory,
             env=os.environ | (env or {}),
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         return Said(done.returncode, done.stdout, done.stderr)

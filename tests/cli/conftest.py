@@ -13,11 +13,13 @@ from cli.command_line import CommandLine
 @pytest.fixture
 def slotsmith(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_logging: None
-) -> CommandLine:
+) -> Iterator[CommandLine]:
     """The command line, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SLOTSMITH_CONFIG", raising=False)
-    return CommandLine(capsys, tmp_path)
+    command_line = CommandLine(capsys, tmp_path)
+    yield command_line
+    command_line.end()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from cli.command_line import COMMAND, CommandLine
 from slotsmith import __version__
+from waiting import PATIENCE
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 COMMANDS = ["run", "status", "explain", "down", "adopt", "export", "replay", "simulate"]
@@ -93,7 +94,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert command.stdout.read(11) == '{"cases": ['
     command.stdout.close()
     assert command.stderr.read() == ""
-    assert command.wait(30) == 1
+    assert command.wait(PATIENCE) == 1
 
 
 def test_an_interrupt_is_quiet(slotsmith: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from importlib import resources
 from io import StringIO
 from typing import Any
 
@@ -69,6 +70,11 @@ def test_the_schema_is_one(slotsmith: CommandLine, schema: Any) -> None:
     said = slotsmith("config", "schema")
     assert (said.status, json.loads(said.out)) == (0, schema)
     jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_the_schema_that_comes_with_the_package_is_that_one(schema: Any) -> None:
+    shipped = resources.files("slotsmith.config").joinpath("slotsmith.schema.json").read_text(encoding="utf-8")
+    assert json.loads(shipped) == schema, "`make schema` writes it anew"
 
 
 @settings(max_examples=25, deadline=None)

@@ -12,7 +12,7 @@ from slotsmith.cli.daemon import Daemon, Plan
 from slotsmith.clock import SystemClock
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
-from waiting import until
+from waiting import PATIENCE, until
 
 
 class Pool:
@@ -58,7 +58,7 @@ async def run_until(subject: Daemon, condition: Callable[[], bool]) -> dict[str,
     running = asyncio.create_task(subject.run())
     await until(condition, what="the condition")
     subject.stop()
-    return await asyncio.wait_for(running, 10)
+    return await asyncio.wait_for(running, PATIENCE)
 
 
 def test_pools_run_until_they_are_stopped() -> None:
@@ -106,7 +106,7 @@ def test_when_every_provider_refuses_its_settings_there_is_nothing_to_wait_for()
     async def scenario() -> None:
         pools = {"a": Pool(setup_error=INVALID), "b": Pool(setup_error=INVALID)}
         subject = Daemon({name: one(pool) for name, pool in pools.items()}, SystemClock())
-        refused = await asyncio.wait_for(subject.run(), 10)
+        refused = await asyncio.wait_for(subject.run(), PATIENCE)
         assert refused == {"a": "no such program", "b": "no such program"}
         assert all(pool.calls[-1] == "close" for pool in pools.values())
 
@@ -168,7 +168,7 @@ def test_the_first_signal_stops_and_the_second_ends(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(os, "_exit", lambda status: (ends.append(status), Pool.stop(pool)))
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, PATIENCE)
 
     asyncio.run(scenario())
     assert ends in ([130], [143])

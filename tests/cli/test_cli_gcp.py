@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from cli.command_line import CommandLine
 from providers.gcp.gce_cloud import Cloud
 from providers.gcp.gce_faults import FORBIDDEN, Fault, OperationFault
 from providers.gcp.gce_server import GceServer
-from system.daemon import Daemon, Queue
+from system.cloud_pool import CloudPool
+from system.daemon import Daemon
 from waiting import wait_until
 
 PREFIX = "https://www.googleapis.com/compute/v1/projects/proj"
@@ -101,43 +100,27 @@ def test_pools_elsewhere(slotsmith: CommandLine, server: GceServer) -> None:
     ]
 
 
-class Fleet:
-    """A daemon with a pool on GCE, whose running machines sign in as agents."""
+def pool_on(directory: Path, server: GceServer, **more: Any) -> CloudPool:
+    """A daemon with a pool on this server."""
 
-    def __init__(self, directory: Path, server: GceServer, **more: Any) -> None:
-        self.queue = Queue(directory / "queue")
-        self.server = server
-        pool = {**self.queue.pool("gpu"), "provider": provider(server, **more), "max_instances": 4}
-        self.daemon = Daemon(directory)
-        config = {"cluster": "team", "store": {"url": f"sqlite:///{directory}/books.db"}, "pools": [pool]}
-        (directory / "slotsmith.yaml").write_text(json.dumps(config))
+    def machines() -> dict[str, bool]:
+        with server.lock:
+            server.cloud.tick()
+            return {name: machine.status == "RUNNING" for (_, name), machine in server.cloud.machines.items()}
 
-    def sign_in(self) -> int:
-        """Let agents be where machines run, and nowhere else; how many machines there are."""
-        with self.server.lock:
-            self.server.cloud.tick()
-            machines = {name: machine.status for (_, name), machine in self.server.cloud.machines.items()}
-        for name in set(self.queue.live()) - machines.keys():
-            (self.queue.agents / name).unlink()
-        for name, status in machines.items():
-            if status == "RUNNING":
-                (self.queue.agents / name).touch()
-        return len(machines)
-
-    def until(self, count: int) -> None:
-        wait_until(lambda: self.sign_in() == count, timeout=60, what=f"{count} machines\n{self.daemon.log()}")
+    return CloudPool(directory, provider(server, **more), machines)
 
 
 def test_a_pool_goes_up_and_down(tmp_path: Path, server: GceServer) -> None:
-    fleet = Fleet(tmp_path, server)
+    fleet = pool_on(tmp_path, server)
     with fleet.daemon as daemon:
         server.cloud.operation_faults.append(OperationFault("ZONE_RESOURCE_POOL_EXHAUSTED", created=2))
         fleet.queue.demand(3)
         daemon.start()
         fleet.until(2)
         said = "2 of 3 instances were launched: Google says ZONE_RESOURCE_POOL_EXHAUSTED"
-        wait_until(lambda: "count=2" in daemon.log(), timeout=60, what=f"a launch\n{daemon.log()}")
-        wait_until(lambda: said in daemon.command("explain").stdout, timeout=60, what=f"the reason\n{daemon.log()}")
+        wait_until(lambda: "count=2" in daemon.log(), what=f"a launch\n{daemon.log()}")
+        wait_until(lambda: said in daemon.look("explain").stdout, what=f"the reason\n{daemon.log()}")
         fleet.queue.demand(0)
         fleet.until(0)
         daemon.stop()
@@ -151,19 +134,19 @@ def test_w72_a_stock_out_moves_the_launch_to_another_zone_and_what_is_preempted_
     server.cloud.room["us-central1-a"] = 0
     prices = tmp_path / "prices.csv"
     prices.write_text("instance_type,market,price_per_hour\nn1-standard-8,spot,0.08\n")
-    fleet = Fleet(tmp_path, server, zones=["us-central1-a", "us-central1-b"], prices=str(prices), spot=True)
+    fleet = pool_on(tmp_path, server, zones=["us-central1-a", "us-central1-b"], prices=str(prices), spot=True)
     with fleet.daemon as daemon:
         fleet.queue.demand(2)
         daemon.start()
         fleet.until(2)
         assert {zone for zone, _ in server.cloud.machines} == {"us-central1-b"}
         told = "pending tasks need 2 more instances, without n1-standard-8/us-central1-a/spot"
-        wait_until(lambda: told in daemon.command("explain").stdout, timeout=60, what=f"the reason\n{daemon.log()}")
+        wait_until(lambda: told in daemon.look("explain").stdout, what=f"the reason\n{daemon.log()}")
         assert "Google says ZONE_RESOURCE_POOL_EXHAUSTED: The zone 'zones/us-central1-a'" in daemon.log()
         with server.lock:
             server.cloud.preempt(server.cloud.created_ever[0])
-        wait_until(lambda: fleet.sign_in() == 2 and len(server.cloud.created_ever) == 3, timeout=60, what=daemon.log())
-        wait_until(lambda: "preempted by Google" in daemon.log(), timeout=60, what=daemon.log())
+        wait_until(lambda: fleet.sign_in() == 2 and len(server.cloud.created_ever) == 3, what=daemon.log())
+        wait_until(lambda: "preempted by Google" in daemon.log(), what=daemon.log())
         daemon.stop()
 
 
@@ -192,8 +175,8 @@ def test_a_master_yaml_with_two_pools_runs_as_it_is(
     with Daemon(tmp_path) as daemon:
         (tmp_path / "slotsmith.yaml").write_text(MASTER)
         daemon.start()
-        wait_until(lambda: len(server.cloud.created_ever) == 3, timeout=60, what=f"three machines\n{daemon.log()}")
-        wait_until(lambda: daemon.log().count("now=running") == 3, timeout=60, what=f"all of them\n{daemon.log()}")
+        wait_until(lambda: len(server.cloud.created_ever) == 3, what=f"three machines\n{daemon.log()}")
+        wait_until(lambda: daemon.log().count("now=running") == 3, what=f"all of them\n{daemon.log()}")
         daemon.stop()
         assert "Traceback" not in daemon.log()
     bodies = [machine.body for machine in server.cloud.machines.values()]
@@ -219,35 +202,14 @@ def test_i3_the_daemon_is_killed_at_every_call(tmp_path: Path, after: bool) -> N
 
 
 def killed_at(directory: Path, server: GceServer, fault: Fault) -> None:
-    fleet = Fleet(directory, server)
-    killed: list[int] = []
+    fleet = pool_on(directory, server)
+    fault.act = fleet.kill
+    server.faults.add(fault)
 
-    def kill() -> None:
-        process = fleet.daemon.process
-        assert process is not None
-        os.kill(process.pid, signal.SIGKILL)
-        killed.append(process.wait())
-
-    fault.act = kill
-    with fleet.daemon as daemon:
-        server.faults.add(fault)
-        fleet.queue.demand(3)
-        daemon.start()
-        wait_until(lambda: fleet.sign_in() == 3 or bool(killed), timeout=60, what=f"machines\n{daemon.log()}")
-        if killed:
-            daemon.start()
-        fleet.until(3)
-        fleet.queue.demand(0)
-        alive = not killed
-        wait_until(lambda: fleet.sign_in() == 0 or (alive and bool(killed)), timeout=60, what=f"none\n{daemon.log()}")
+    def comes() -> bool:
+        # From here on it is too late for it.
         server.faults.clear()
-        if fault.times == 0:
-            wait_until(lambda: bool(killed), timeout=60, what="the kill")
-        if alive and killed:
-            daemon.start()
-        fleet.until(0)
-        # One that has just started and hears no signals yet would not end as a daemon does.
-        starts = 2 if killed else 1
-        wait_until(lambda: daemon.log().count("[slotsmith.daemon]") >= starts, timeout=60, what="the last start")
-        daemon.stop()
+        return fault.times == 0
+
+    fleet.live_with_a_kill(3, comes=comes)
     assert len(server.cloud.created_ever) == 3, fault

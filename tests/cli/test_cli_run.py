@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import pytest
 
 from cli.command_line import CommandLine
+from leftovers import end_all
 from slotsmith.providers.local import find_processes
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 CONFIG = """\
 store: {url: "sqlite:///books.db"}
@@ -38,7 +39,7 @@ class Daemon:
         self.process = slotsmith.start("run", stdout=subprocess.DEVNULL)
         self.events: list[dict[str, Any]] = []
         # A log that says nothing more ends with the process, and the test with it.
-        self._watchdog = threading.Timer(60, self.process.kill)
+        self._watchdog = threading.Timer(2 * PATIENCE, self.process.kill)
         self._watchdog.start()
         self.started.append(self)
 
@@ -58,7 +59,7 @@ class Daemon:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        _, err = self.process.communicate(timeout=30)
+        _, err = self.process.communicate(timeout=PATIENCE)
         self._watchdog.cancel()
         self.events += [json.loads(line) for line in err.splitlines()]
         return self.process.returncode
@@ -71,16 +72,7 @@ def nothing_left(slotsmith: CommandLine) -> Iterator[None]:
         daemon = Daemon.started.pop()
         if daemon.process.poll() is None:
             daemon.stop(signal.SIGKILL)
-
-    def none_left() -> bool:
-        for process in find_processes(state_dir=slotsmith.directory):
-            try:
-                os.kill(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        return not find_processes(state_dir=slotsmith.directory)
-
-    wait_until(none_left, what="the end of all agents")
+    end_all(slotsmith.directory)
 
 
 @pytest.fixture

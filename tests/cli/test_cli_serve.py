@@ -15,8 +15,10 @@ import httpx
 import pytest
 
 from cli.command_line import CommandLine
+from leftovers import end_all
 from slotsmith.client import Client, ClientError
 from slotsmith.model.scaling_info import ScalingInfo
+from waiting import PATIENCE
 
 CONFIG = {
     "pools": [
@@ -37,8 +39,8 @@ def test_it_launches_for_those_with_a_token_and_sigterm_ends_it_cleanly(slotsmit
     viewer = slotsmith("token", "create", "tv", "--role", "view").out.strip()
     command = [sys.executable, "-m", "slotsmith", "serve", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
     try:
-        assert process.stderr is not None
         found = re.search(r"serving on (http://\S+)", process.stderr.readline())
         assert found
         with Client(found[1]) as stranger, pytest.raises(ClientError, match="401: a valid token is needed"):
@@ -52,18 +54,20 @@ def test_it_launches_for_those_with_a_token_and_sigterm_ends_it_cleanly(slotsmit
             client._ask("POST", f"/pools/gpu/instances/{launched}:terminate", json={"why": "the test ends"})
             assert next(each["id"] for each in happening if each.get("after") == "gone") == launched
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
         assert "stopped" in process.stderr.read()
     finally:
         process.kill()
         process.wait()
+        process.stderr.close()
+        end_all(tmp_path)
 
 
 @contextmanager
 def events(address: str, token: str) -> Iterator[Iterator[dict[str, Any]]]:
     """What happens, as it comes."""
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.stream("GET", f"{address}/api/v1/events", headers=headers, timeout=60) as stream:
+    with httpx.stream("GET", f"{address}/api/v1/events", headers=headers, timeout=PATIENCE) as stream:
         lines = stream.iter_lines()
         next(lines)  # from here on nothing is missed
         yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))

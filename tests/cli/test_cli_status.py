@@ -21,6 +21,7 @@ from slotsmith.model.record import Move
 from slotsmith.model.resources import Resources
 from slotsmith.store.base import Changes
 from slotsmith.store.sql import open_store
+from waiting import PATIENCE
 
 NOW = time.time()
 OFFERING = Offering("big", Resources(slots=4))
@@ -248,7 +249,7 @@ def test_watching_goes_on_until_it_is_interrupted(
         for _ in range(2):
             assert any(known_by in line for line in watcher.stdout)
         watcher.send_signal(signal.SIGINT)
-        _, err = watcher.communicate(timeout=30)
+        _, err = watcher.communicate(timeout=PATIENCE)
     assert (watcher.returncode, err) == (130, "")
 
 
@@ -263,6 +264,6 @@ def test_watching_on_a_terminal(slotsmith: CommandLine, books: Path) -> None:
         with suppress(OSError):
             while chunk := os.read(ours, 65536):
                 shown += chunk
-        assert watcher.wait(30) == 130
+        assert watcher.wait(PATIENCE) == 130
     os.close(ours)
     assert b"Traceback" not in shown

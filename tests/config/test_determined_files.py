@@ -83,6 +83,13 @@ def test_a_file_with_two_pools() -> None:
     )
 
 
+def test_a_certificate_that_is_not_read_is_told() -> None:
+    (note, _) = read(OLD + "    security: {tls: {cert: /etc/determined/master.crt, key: /etc/master.key}}\n").notes
+    assert note.startswith("security.tls.cert is not read: agents that cannot verify")
+    for harmless in ("security: {tls: {cert: ''}}", "security: {}", "security: {tls: x}"):
+        assert all("security.tls" not in each for each in read(f"{OLD}    {harmless}\n").notes)
+
+
 def test_the_layout_of_before_there_were_pools() -> None:
     (pool,) = read(OLD).pools
     assert (pool.name, pool.max_instances, pool.provider.type) == ("default", 9, "gcp")

@@ -70,7 +70,7 @@ def explained(case: ReplayCase) -> Counter[str]:
     return lines
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.randoms(use_true_random=False))
 def test_no_difference_is_without_an_explanation(rng: random.Random) -> None:
     explained(random_case(rng))
@@ -80,5 +80,7 @@ def test_every_line_explains_something() -> None:
     lines = Counter[str]()
     for seed in range(600):
         lines += explained(random_case(random.Random(seed)))
+        if seed > 60 and all(lines[name] >= 3 for name in DIFFERENCES):
+            break
     assert {name for name in DIFFERENCES if lines[name] < 3} == set(), lines
     assert lines["the same"] > lines["ticks"] / 4, lines

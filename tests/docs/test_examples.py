@@ -22,6 +22,7 @@ import pytest
 pytest.register_assert_rewrite("slotsmith.providers.conformance")
 
 from docs.pages import EXAMPLES, blocks, page  # noqa: E402
+from leftovers import end_all  # noqa: E402
 from slotsmith.clock import SystemClock  # noqa: E402
 from slotsmith.model.policy import Policy  # noqa: E402
 from slotsmith.providers.base import Provider, ProviderContext  # noqa: E402
@@ -261,8 +262,7 @@ pools:
 @pytest.fixture
 def no_process_left(tmp_path: Path) -> Iterator[None]:
     yield
-    for process in find_processes(state_dir=tmp_path):
-        os.kill(process.pid, 9)
+    end_all(tmp_path)
 
 
 @pytest.mark.usefixtures("no_process_left")

@@ -83,6 +83,7 @@ def test_the_run_that_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown_output("## Replay a trace") == words(capsys.readouterr().out)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_sweep_that_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUN, "--sweep", SWEEP]) == 0
     assert shown_output("## Sweep a parameter") == words(capsys.readouterr().out)

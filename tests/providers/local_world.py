@@ -62,20 +62,20 @@ async def only(provider: Provider) -> Instance:
     return instance
 
 
-async def in_state(provider: Provider, state: InstanceState, *, timeout: float = 10.0) -> Instance:
+async def in_state(provider: Provider, state: InstanceState) -> Instance:
     """The only instance, once it is in that state."""
 
     async def reached() -> Instance | None:
         instance = await only(provider)
         return instance if instance.state is state else None
 
-    found = await until(reached, timeout=timeout, what=f"state {state}")
+    found = await until(reached, what=f"state {state}")
     assert found is not None
     return found
 
 
-async def all_gone(provider: Provider, *, timeout: float = 10.0) -> None:
+async def all_gone(provider: Provider) -> None:
     async def empty() -> bool:
         return not await provider.list_instances()
 
-    await until(empty, timeout=timeout, what="an empty listing")
+    await until(empty, what="an empty listing")

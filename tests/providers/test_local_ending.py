@@ -50,7 +50,7 @@ def test_an_agent_that_ends_when_asked_is_gone_at_once(world: LocalWorld) -> Non
         await launch(provider, "token", 2)
         await until(lambda: len(world.pids()) == 4, what="two agents")
         await _terminate_all(provider)
-        await all_gone(provider, timeout=2)
+        await all_gone(provider)
         assert world.pids() == []
         await provider.close()
 
@@ -87,7 +87,7 @@ def test_an_agent_that_ignores_the_request_is_killed(world: LocalWorld) -> None:
         begin = provider._clock.now()  # type: ignore[attr-defined]
         await _terminate_all(provider)
         assert {instance.state for instance in await provider.list_instances()} == {TERMINATING}
-        await all_gone(provider, timeout=5)
+        await all_gone(provider)
         assert provider._clock.now() - begin >= 0.3  # type: ignore[attr-defined]
         assert world.pids() == []
         await provider.close()
@@ -104,7 +104,7 @@ def test_an_agent_is_killed_in_time_though_no_provisioner_is_left(world: LocalWo
         await provider.close()
 
     asyncio.run(ask())
-    wait_until(lambda: not world.pids(), timeout=5, what="an end of all processes")
+    wait_until(lambda: not world.pids(), what="an end of all processes")
 
 
 def test_a_booting_instance_never_starts_its_agent(world: LocalWorld) -> None:
@@ -112,7 +112,7 @@ def test_a_booting_instance_never_starts_its_agent(world: LocalWorld) -> None:
         provider = world.provider(boot_time="1h")
         await launch(provider, "token", 2)
         await _terminate_all(provider)
-        await all_gone(provider, timeout=2)
+        await all_gone(provider)
         assert world.pids() == []
         await provider.close()
 
@@ -133,8 +133,8 @@ def test_what_an_agent_leaves_behind_goes_with_it(world: LocalWorld, daemon: str
         try:
             await until(lambda: _command(child) == "sleep", what="a child that has got where it wanted")
             await _terminate_all(provider)
-            await all_gone(provider, timeout=5)
-            await until(lambda: start_of(child) is None, timeout=2, what="an end of the child")
+            await all_gone(provider)
+            await until(lambda: start_of(child) is None, what="an end of the child")
         finally:
             # The world cannot find it by its environment.
             with suppress(ProcessLookupError):

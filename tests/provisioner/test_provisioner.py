@@ -20,6 +20,7 @@ from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import LaunchRequest, ProviderError
 from slotsmith.schedulers.base import DrainAnswer, DrainOutcome
 from slotsmith.store.base import Changes, StoreError
+from waiting import PATIENCE
 
 
 def run(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -374,7 +375,7 @@ async def test_a_push_wakes_the_running_pool_at_once() -> None:
         await asyncio.sleep(0)
     assert len(world.provider.instances) == 2
     world.pool.stop()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, PATIENCE)
     assert world.store.summary("p") is not None
 
 

@@ -14,7 +14,7 @@ from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.task import TaskClass
 from slotsmith.providers.base import ProviderError
 from slotsmith.store.base import Changes
-from waiting import until
+from waiting import PATIENCE, until
 
 SMALL, LARGE = Resources(slots=1), Resources(slots=2)
 
@@ -80,7 +80,7 @@ def test_i6_a_pool_that_cannot_be_set_up_says_why() -> None:
         # What has vanished since is taken to have ended when a daemon last worked on the pool.
         assert world.store.load("p").heartbeat == 123.0
         world.pool.stop()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, PATIENCE)
         assert summary_of(world)["stopped"] is True
 
     async def denied() -> None:
@@ -97,6 +97,6 @@ def test_i6_a_pool_whose_provider_cannot_be_listed_says_why() -> None:
         running = asyncio.create_task(world.pool.run())
         await until(lambda: summary_of(world).get("provider", {}).get("error") == "no right to list", what="the reason")
         world.pool.stop()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, PATIENCE)
 
     asyncio.run(scenario())

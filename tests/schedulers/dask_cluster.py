@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, Self
@@ -31,7 +32,7 @@ from slotsmith.clock import SystemClock
 from slotsmith.model.agent import Agent
 from slotsmith.schedulers.base import DrainOutcome, SchedulerContext
 from slotsmith.schedulers.dask import DaskScheduler, DaskSettings
-from waiting import until, wait_until
+from waiting import PATIENCE, until, wait_until
 
 _HERE = Path(__file__).parent
 
@@ -58,10 +59,12 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nothing listens at, and none that the system gives to somebody else by itself before we do."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def starts_in(directory: Path) -> Counter[int]:
@@ -88,7 +91,7 @@ class DaskProcesses:
         assert self._starter.stdin is not None
         assert self._starter.stdout is not None
         self._starter.stdin.close()
-        self._starter.wait(timeout=30)
+        self._starter.wait(timeout=PATIENCE)
         self._starter.stdout.close()
 
     def start(self, role: str, arguments: list[str], config: dict[str, Any], log: Path) -> int:
@@ -158,7 +161,7 @@ class DaskCluster:
             self._config,
             self.directory / "scheduler.log",
         )
-        wait_until(self._listens, timeout=30, what="the scheduler's port")
+        wait_until(self._listens, what="the scheduler's port")
 
     def signal_scheduler(self, sign: int) -> None:
         assert self._scheduler is not None
@@ -252,7 +255,7 @@ class Connector(DaskScheduler):
         async def are_there() -> bool:
             return set(await self.agents()) == set(names)
 
-        await until(are_there, timeout=30, what=f"the agents {', '.join(names)}")
+        await until(are_there, what=f"the agents {', '.join(names)}")
 
     async def check(self) -> dict[str, Any]:
         """The plugin's comparison of its counts with a search through all tasks."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,6 +30,10 @@ def quiet(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")
+
+
+LESS_THAN_DASKS_OWN = 25.0
+"""Seconds: Dask's own limits, which hold where ours are not handed on, are 30 s."""
 
 
 async def answers(connector: Connector) -> bool:
@@ -64,10 +68,10 @@ async def server(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
 @in_loop
 async def test_nobody_listens(quiet: None) -> None:
     connector = Connector(f"tcp://127.0.0.1:{free_port()}", connect_timeout="1s")
-    begun = time.monotonic()
-    with pytest.raises(SchedulerError, match=r"cannot reach .* at tcp://127\.0\.0\.1:\d+: .*(refused|Timed out)"):
-        await connector.setup()
-    assert time.monotonic() - begun < 4  # the first time, Dask has to be imported
+    match = r"cannot reach .* at tcp://127\.0\.0\.1:\d+: .*(refused|Timed out)"
+    async with asyncio.timeout(LESS_THAN_DASKS_OWN):
+        with pytest.raises(SchedulerError, match=match):
+            await connector.setup()
     with pytest.raises(SchedulerError, match="cannot reach"):
         await connector.drain(["agent-1"], when_done=True)
     await connector.close()
@@ -89,10 +93,10 @@ async def test_something_else_that_says_nothing(quiet: None) -> None:
 
     async with server(silence) as address:
         connector = Connector(address, connect_timeout="500ms")
-        begun = time.monotonic()
-        with pytest.raises(SchedulerError, match=r"cannot reach the Dask scheduler at tcp.*: no answer within 0\.5 s"):
-            await connector.setup()
-        assert time.monotonic() - begun < 1
+        match = r"cannot reach the Dask scheduler at tcp.*: no answer within 0\.5 s"
+        async with asyncio.timeout(LESS_THAN_DASKS_OWN):
+            with pytest.raises(SchedulerError, match=match):
+                await connector.setup()
         await connector.close()
 
 
@@ -123,18 +127,18 @@ async def test_a_worker_is_not_a_scheduler(cluster: DaskCluster) -> None:
 
 @in_loop
 async def test_a_scheduler_goes_and_another_one_comes(cluster: DaskCluster, quiet: None) -> None:
-    async with cluster.connector(connect_timeout="300ms") as connector:
+    async with cluster.connector(connect_timeout="2s") as connector:
         await until(lambda: connector.wakes)
-        await asyncio.sleep(0.2)
         for _ in range(2):
             connector.wakes.clear()
             cluster.kill_scheduler()
             await until(lambda: connector.wakes, what="a wake because the connection is lost")
-            for _ in range(2):
-                with pytest.raises(SchedulerError, match=r"cannot reach|was lost"):
-                    await connector.scaling_info()
             with pytest.raises(SchedulerError, match=r"cannot reach|was lost"):
-                await connector.drain(["agent-1"], when_done=True)
+                await connector.scaling_info()
+            calls = (connector.scaling_info(), connector.drain(["agent-1"], when_done=True))
+            for error in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(error, SchedulerError)
+                assert re.search(r"cannot reach|was lost", str(error))
             cluster.start_scheduler()
             await until(lambda: answers(connector))
             assert (await connector.check())["name"] == plugin_name()
@@ -151,15 +155,14 @@ async def test_a_scheduler_goes_and_another_one_comes(cluster: DaskCluster, quie
 
 @in_loop
 async def test_a_scheduler_that_hangs(cluster: DaskCluster, quiet: None) -> None:
-    async with cluster.connector(connect_timeout="500ms", request_timeout="500ms") as connector:
+    async with cluster.connector(connect_timeout="3s", request_timeout="3s") as connector:
         cluster.signal_scheduler(signal.SIGSTOP)
         try:
-            begun = time.monotonic()
-            with pytest.raises(SchedulerError, match=r"did not answer within 0\.5 s"):
-                await connector.scaling_info()
-            with pytest.raises(SchedulerError, match="cannot reach"):
-                await connector.scaling_info()
-            assert time.monotonic() - begun < 2
+            async with asyncio.timeout(LESS_THAN_DASKS_OWN):
+                with pytest.raises(SchedulerError, match=r"did not answer within 3 s"):
+                    await connector.scaling_info()
+                with pytest.raises(SchedulerError, match="cannot reach"):
+                    await connector.scaling_info()
         finally:
             cluster.signal_scheduler(signal.SIGCONT)
         await until(lambda: answers(connector))

@@ -33,7 +33,7 @@ class Fleet:
     async def start(self) -> None:
         name = next(self._names)
         self._cluster.add_worker(name, nthreads=2, slots=2)
-        await until(lambda: self._has_joined(name), timeout=30, what=f"{name} to join")
+        await until(lambda: self._has_joined(name), what=f"{name} to join")
         self.here.append(name)
 
     async def come_and_go(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from service.stage import Stage, stage
 from slotsmith.config.models import ServiceSettings
 from slotsmith.service.server import HttpServer
+from waiting import PATIENCE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -25,7 +26,7 @@ class Served:
         self._loop = loop
 
     def do(self, work: Any, *arguments: Any, **more: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work(*arguments, **more), self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work(*arguments, **more), self._loop).result(PATIENCE)
 
 
 @contextmanager
@@ -49,11 +50,11 @@ def served(**options: Any) -> Iterator[Served]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
-        assert up.wait(60)
+        assert up.wait(PATIENCE)
         yield found[0]
     finally:
         done.set()
-        thread.join(60)
+        thread.join(PATIENCE)
 
 
 def many(count: int, now: float) -> dict[str, Any]:

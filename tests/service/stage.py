@@ -28,6 +28,7 @@ from slotsmith.service.metrics import Metrics
 from slotsmith.store.people import People, Role, Token
 from slotsmith.store.sql import SqlStore, open_store
 from slotsmith.store.writer import InlineRunner
+from waiting import PATIENCE
 
 JSON = {"Content-Type": "application/json"}
 
@@ -59,7 +60,12 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    *, required: bool = False, push: PushSettings | None = None, settings: ServiceSettings | None = None, **limits: Any
+    *,
+    required: bool = False,
+    push: PushSettings | None = None,
+    settings: ServiceSettings | None = None,
+    max_body: int = 1024 * 1024,
+    **limits: Any,
 ) -> AsyncIterator[Stage]:
     """A running service; leaving it stops the pool."""
     clock, store = SystemClock(), open_store("sqlite://")
@@ -88,7 +94,7 @@ async def stage(
 
     people = People(store)
     gate = Gate(people, InlineRunner(), clock, system_secret, required=required)
-    service = Service(clock, store, InlineRunner(), people, gate, desk, hub, 1024 * 1024)
+    service = Service(clock, store, InlineRunner(), people, gate, desk, hub, max_body)
     metrics.follow(service)
     app = make_app(service, metrics, settings or ServiceSettings())
     pool = desk.maker("gpu", make)()
@@ -104,7 +110,7 @@ async def stage(
         store.close()
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Return when the condition holds, looking each time the loop comes round."""
     async with asyncio.timeout(seconds):
         while not condition():

@@ -17,6 +17,7 @@ from slotsmith.model.foresight import Target
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
 from slotsmith.service.metrics import Metrics
+from waiting import PATIENCE
 
 MONITORING = Path(__file__).parent.parent.parent / "monitoring"
 
@@ -41,7 +42,7 @@ def test_what_happens_is_counted() -> None:
             def of(name: str, *labels: tuple[str, str]) -> float:
                 return found[name, tuple(sorted((pool, *labels)))]
 
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while True:
                     found = values((await s.client.get("/metrics")).text)
                     if of("slotsmith_agents", ("agent", "idle")) == 2:

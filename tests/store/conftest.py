@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from store_values import Opener, url_of
 
+from slotsmith.store import migrations, sql
 from slotsmith.store.sql import SqlStore, open_store
+
+
+@pytest.fixture(autouse=True)
+def _migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real ones, which the other tests do without."""
+    monkeypatch.setattr(sql, "migrate", migrations.migrate)
 
 
 @pytest.fixture

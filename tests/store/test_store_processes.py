@@ -18,6 +18,7 @@ from store_values import Opener, changes, url_of
 
 from slotsmith.store.base import StoreError
 from slotsmith.store.sql import SqlStore, open_store
+from waiting import PATIENCE
 
 Worker = Callable[..., subprocess.Popen[str]]
 
@@ -30,7 +31,7 @@ def worker() -> Iterator[Worker]:
         def start(*arguments: str) -> subprocess.Popen[str]:
             script = str(Path(__file__).with_name("store_worker.py"))
             process = subprocess.Popen([sys.executable, script, *arguments], stdout=subprocess.PIPE, text=True)
-            stack.callback(process.wait, 30)
+            stack.callback(process.wait, PATIENCE)
             stack.callback(process.kill)
             return process
 
@@ -49,7 +50,7 @@ def test_a_kill_loses_no_intent(path: Path, worker: Worker, lines: int) -> None:
     seen = [output(process).readline().strip() for _ in range(lines)]
     process.kill()
     seen += output(process).read().split("\n")[:-1]
-    assert process.wait(30) == -signal.SIGKILL
+    assert process.wait(PATIENCE) == -signal.SIGKILL
     assert len(seen) >= lines
 
     with open_store(url_of(path)) as store:
@@ -68,7 +69,7 @@ def test_a_reader_beside_a_writer_sees_whole_commits(path: Path, worker: Worker)
     process = worker("commit_intents", url_of(path))
     output(process).readline()
     states: set[float | None] = set()
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE
     with open_store(url_of(path), read_only=True) as reader:
         while len(states) < 20 and time.monotonic() < until:
             books = reader.load("gpu")
@@ -90,7 +91,7 @@ def test_one_store_has_one_owner(path: Path, store: SqlStore, worker: Worker, op
         # Neither readers nor writers are kept out, only a second owner.
         assert opened(read_only=True).pools() == []
         holder.kill()
-        holder.wait(30)
+        holder.wait(PATIENCE)
         # The lock goes with its holder, even when a process that the holder started lives on.
         os.kill(child, 0)
         with store.lock():

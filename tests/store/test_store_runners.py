@@ -11,8 +11,7 @@ from store_values import Opener, changes, intent
 
 from slotsmith.store.base import StoreError, StoreRunner
 from slotsmith.store.writer import InlineRunner, ThreadRunner
-
-PATIENCE = 30.0
+from waiting import PATIENCE
 
 
 @pytest.fixture

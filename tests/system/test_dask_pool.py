@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
-import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from leftovers import end_all
 from schedulers import dask_tasks
-from schedulers.dask_cluster import DaskCluster, DaskProcesses, starts_in
+from schedulers.dask_cluster import DaskCluster, DaskProcesses, open_gate, started, starts_in
 from slotsmith.cli.demo.cluster import worker_command
 from slotsmith.config import load_config
 from slotsmith.config.assembly import Assembly
@@ -91,13 +90,18 @@ class Pool:
         """How many agents have a task."""
         return sum(not agent.idle for agent in self.provisioner.agents)
 
+    def going(self) -> int:
+        """How many instances are being given up."""
+        summary = self._store.summary("p") or {}
+        return sum(each["termination"] is not None for each in summary.get("instances", ()))
+
     async def gone(self) -> None:
         """Return when there is no instance any more, and that is on record."""
 
         def recorded() -> bool:
             return not self.provisioner.instances and self.ends().keys() == self.launched()
 
-        await until(recorded, timeout=60, what=f"an empty fleet, not {self.left()}")
+        await until(recorded, what=f"an empty fleet, not {self.left()}")
 
     def left(self) -> list[tuple[str, InstanceState, str]]:
         return [(instance.id, instance.state, instance.detail) for instance in self.provisioner.instances]
@@ -111,8 +115,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         with DaskProcesses() as processes, DaskCluster(processes, tmp_path) as cluster:
             yield Place(cluster, tmp_path)
     finally:
-        for process in find_processes(state_dir=tmp_path):
-            os.kill(process.pid, signal.SIGKILL)
+        end_all(tmp_path)
 
 
 class Load:
@@ -124,12 +127,18 @@ class Load:
         self.numbers = itertools.count()
         self.squares: dict[int, int] = {}
 
-    def submit(self, seconds: list[float], slots: int) -> dict[int, Any]:
-        """One task for each of `seconds`, each on so many slots; the futures by number."""
+    def submit(self, seconds: list[float], slots: int, gate: str = "") -> dict[int, Any]:
+        """A task for each of `seconds`, each on so many slots, that ends when `gate` is open; the futures by number."""
         numbers = list(itertools.islice(self.numbers, len(seconds)))
         needs = {"slot": slots} if slots else None
         futures = self._client.map(
-            dask_tasks.noted, [self._directory] * len(numbers), numbers, seconds, resources=needs, pure=False
+            dask_tasks.noted,
+            [self._directory] * len(numbers),
+            numbers,
+            seconds,
+            [gate] * len(numbers),
+            resources=needs,
+            pure=False,
         )
         return dict(zip(numbers, futures, strict=True))
 
@@ -148,12 +157,13 @@ class Load:
         assert self.squares == {number: number * number for number in range(tasks)}
 
 
-async def bursts(load: Load, tasks: int, waves: int, dice: random.Random) -> None:
+async def bursts(pool: Pool, load: Load, tasks: int, waves: int, dice: random.Random) -> None:
     """The tasks in waves. The pauses between them are about as long as the idle period, so that some agents are being
-    given up when the next wave comes; the results of a wave are needed until the next one is done."""
+    given up when the next wave comes; every other one goes on until one has gone. The results of a wave are needed
+    until the next one is done."""
     size, before = tasks // waves, dict[int, Any]()
-    for _ in range(waves):
-        third = size // 3
+    for number in range(waves):
+        third, ends = size // 3, len(pool.ends())
         wave: dict[int, Any] = {}
         for slots, count in ((0, third), (1, third), (2, size - 2 * third)):
             wave |= load.submit([dice.random() * 0.004 for _ in range(count)], slots)
@@ -162,6 +172,9 @@ async def bursts(load: Load, tasks: int, waves: int, dice: random.Random) -> Non
         await last
         before = wave
         await asyncio.sleep(dice.uniform(0.5, 3.0) * IDLE)
+        if number % 2:
+            # One of them has no work: there are two at least, and what trickles in is for one.
+            await until(lambda: len(pool.ends()) > ends, what="an agent less")  # noqa: B023
     await load.take(before)
 
 
@@ -178,7 +191,7 @@ async def goes_up_and_down(place: Place, tasks: int, waves: int) -> Counter[str]
         load, enough = Load(client, place.directory), asyncio.Event()
         trickling = asyncio.create_task(trickle(load, enough, random.Random(1)))
         try:
-            await bursts(load, tasks, waves, dice)
+            await bursts(pool, load, tasks, waves, dice)
         finally:
             enough.set()
             await asyncio.gather(trickling, return_exceptions=True)
@@ -232,16 +245,21 @@ async def shrinks_under_load(place: Place) -> None:
     """Three agents at work, then only one is allowed: the others finish what they have begun, and go."""
     async with place.cluster.client() as client:
         load = Load(client, place.directory)
+        one, two, three = (str(place.directory / f"gate-{number}") for number in range(3))
         async with place.pool(MOST) as pool:
-            first = load.submit([0.1] * 30, 1)
-            await until(lambda: pool.working() == MOST, timeout=60, what="three agents at work")
+            first = load.submit([0.1] * 30, 1, one)
+            await until(lambda: pool.working() == MOST, what="three agents at work")
+            open_gate(one)
             await load.take(first)
-            long = load.submit([3.0] * (MOST * SLOTS), 1)
+            long = load.submit([0.1] * (MOST * SLOTS), 1, two)
             await until(lambda: long.keys() <= starts_in(place.directory).keys(), what="a long task on every slot")
-            behind = load.submit([0.1] * 60, 1)
+            behind = load.submit([0.1] * 60, 1, three)
         async with place.pool(1) as pool:
-            await until(lambda: len(pool.ends()) == MOST - 1, timeout=60, what="one instance less than there were")
+            await until(lambda: pool.going() == MOST - 1, what="two agents that are to go")
+            open_gate(two)
+            await until(lambda: len(pool.ends()) == MOST - 1, what="one instance less than there were")
             unfinished = sum(not future.done() for future in behind.values())
+            open_gate(three)
             await load.take(long)
             await load.take(behind)
             why = Counter(why for _, why in pool.ends().values())
@@ -262,15 +280,16 @@ def test_i4_over_a_lowered_maximum_busy_agents_finish_first(place: Place) -> Non
 async def one_behind_the_other(place: Place) -> None:
     """Two tasks that each need a whole agent wait when the first agent joins: Dask gives it both of them."""
     async with place.pool(2) as pool, place.cluster.client() as client:
-        load = Load(client, place.directory)
-        futures = load.submit([6.0, 6.0], SLOTS)
-        await until(lambda: len(pool.provisioner.agents) == 2, timeout=60, what="two agents")
+        gate = str(place.directory / "gate")
+        futures = [client.submit(dask_tasks.held, gate, n, resources={"slot": SLOTS}) for n in range(2)]
+        await until(lambda: len(pool.provisioner.agents) == 2, what="two agents")
         # The second agent is there for the second task; without help it would idle beside the waiting one, be given
-        # up, and be launched again, for as long as the first task takes.
-        await until(lambda: pool.working() == 2, timeout=4, what="work for both of them")
-        await load.take(futures)
+        # up, and be launched again, for as long as the first task takes: until both of them have begun.
+        await started(gate, 0, 1)
+        open_gate(gate)
+        assert await client.gather(futures) == [0, 1]
+        del futures
         await pool.gone()
-        load.check()
         assert len(pool.ends()) == 2
 
 

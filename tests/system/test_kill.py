@@ -62,7 +62,7 @@ def _play(directory: Path, kills: int, seed: int) -> Counter[str]:
                 time.sleep(chance.uniform(0, 1.0))  # somewhere in the start, with whatever the last kill left
                 seen["killed while starting"] += 1
             else:
-                wait_until(lambda: len(queue.live()) == wanted, timeout=60, what=f"{wanted} agents\n{daemon.log()}")  # noqa: B023
+                wait_until(lambda: len(queue.live()) == wanted, what=f"{wanted} agents\n{daemon.log()}")  # noqa: B023
                 seen["demand met"] += 1
                 check(daemon)
                 end = time.monotonic() + chance.uniform(0.0, 1.5)
@@ -74,7 +74,7 @@ def _play(directory: Path, kills: int, seed: int) -> Counter[str]:
             check(daemon)
         queue.demand(0)
         daemon.start()
-        wait_until(lambda: not daemon.processes(), timeout=60, what="an empty fleet")
+        wait_until(lambda: not daemon.processes(), what="an empty fleet")
         daemon.stop()
         seen["intents"] = len(intents(daemon))
     return seen

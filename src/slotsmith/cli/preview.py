@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from slotsmith.cli.books import open_readable
@@ -65,7 +66,7 @@ async def _look(assembly: Assembly, pool: PoolSettings) -> dict[str, Any]:
 
 
 def _report(name: str, decision: Decision | None, error: str | None) -> dict[str, Any]:
-    report: dict[str, Any] = {"pool": name, "error": error, "launch": [], "terminate": [], "unmet": []}
+    report: dict[str, Any] = {"pool": name, "error": error, "launch": [], "terminate": [], "unmet": [], "moves": []}
     if decision is not None:
         report |= {
             "at": decision.at,
@@ -79,6 +80,7 @@ def _report(name: str, decision: Decision | None, error: str | None) -> dict[str
                 {"what": str(unmet.tasks or "instances"), "count": unmet.count, "reason": unmet.reason}
                 for unmet in decision.unmet
             ],
+            "moves": [asdict(each) for each in decision.proposals],
             "next_deadline": decision.next_deadline,
         }
     return report
@@ -97,6 +99,10 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         ("unmet", "leave unmet", lambda each: str(each["what"])),
     )
     rows = [(name, word, text(each), each["reason"]) for key, word, text in kinds for each in report[key]]
+    for move in report["moves"]:
+        if move["held"]:
+            saves = f"{move['what']}, which would save ${move['saves']:,.2f} per hour; {move['held']}"
+            rows.append((name, "keep for now", move["id"], saves))
     if report["error"]:
         return [(name, "-", "-", report["error"])]
     return rows or [(name, "do nothing", "-", "the pool is as it should be")]

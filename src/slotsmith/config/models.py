@@ -8,6 +8,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SecretStr,
     SerializeAsAny,
     ValidationInfo,
     field_validator,
@@ -23,7 +25,7 @@ from pydantic import (
 )
 
 from slotsmith.model.foresight import DEFAULT_TARGET, MOST_EXTRA_COST, Target
-from slotsmith.model.policy import Policy, Window
+from slotsmith.model.policy import Consolidation, Policy, Window
 from slotsmith.providers.base import ProviderSettings
 from slotsmith.schedulers.base import SchedulerSettings
 from slotsmith.settings import Duration, Percent, PositiveDuration
@@ -118,6 +120,8 @@ class ServiceSettings(_Settings):
     tls_client_ca: str | None = None
     max_body_mib: Annotated[int, Field(ge=1, le=1024)] = 64
     max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
+    max_concurrency_per_client: Annotated[int, Field(ge=1, le=10_000)] = 50
+    max_requests_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 200
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> ServiceSettings:
@@ -159,6 +163,25 @@ class TargetSettings(_Settings):
         """The same as the decisions take it."""
         default = DEFAULT_TARGET.max_extra_cost if self.wait_p95 is None else MOST_EXTRA_COST
         return Target(default if self.max_extra_cost is None else self.max_extra_cost, self.wait_p95)
+
+
+def _check_endpoint(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good or "@" in value or any(sign.isspace() for sign in value):
+        raise ValueError("expected the URL of a collector for OTLP over HTTP, such as http://127.0.0.1:4318")
+    return value
+
+
+class TracesSettings(_Settings):
+    """Where spans of passes and of calls of providers go, and which share of them."""
+
+    endpoint: Annotated[str, AfterValidator(_check_endpoint)] | None = None
+    headers: dict[str, SecretStr] = {}
+    sample: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
 
 
 class HeadroomSettings(_Settings):
@@ -204,6 +227,38 @@ class WindowSettings(_Settings):
         return Window(self.cron, self.zone, self.lasts, self.min_instances, self.max_instances)
 
 
+class MoveWindowSettings(_Settings):
+    """A time at which instances may make way, from each moment that `cron` names in `zone`."""
+
+    cron: Annotated[str, AfterValidator(_check_cron)] = Field(description="when it begins, such as 0 22 * * *")
+    zone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
+    lasts: PositiveDuration = Field(description="for how long, such as 6h")
+
+    def window(self) -> Window:
+        """The same as the pool's loop takes it."""
+        return Window(self.cron, self.zone, self.lasts)
+
+
+_NO_MOVE = Consolidation()
+
+
+class ConsolidationSettings(_Settings):
+    """When instances make way for something cheaper, and how many at a time."""
+
+    max_at_once: Annotated[int, Field(ge=1, le=_MOST_INSTANCES)] = _NO_MOVE.max_at_once
+    max_percent: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 100.0
+    horizon: PositiveDuration = _NO_MOVE.horizon
+    move_cost: Dollars = _NO_MOVE.move_cost
+    dry_run: bool = _NO_MOVE.dry_run
+    # Not strict, because a list becomes a tuple; its entries are strict by themselves.
+    windows: tuple[MoveWindowSettings, ...] = Field(default=(), strict=False)
+
+    def rules(self) -> Consolidation:
+        """The same as the decisions take it."""
+        share = self.max_percent / 100.0
+        return Consolidation(self.max_at_once, share, self.horizon, self.move_cost, self.dry_run)
+
+
 class PoolSettings(_Settings):
     """One resource pool: its limits, the scheduler it serves and the provider it launches from."""
 
@@ -223,6 +278,7 @@ class PoolSettings(_Settings):
     max_dollars_per_hour: Dollars | None = None
     max_dollars_per_month: Dollars | None = None
     headroom: HeadroomSettings | None = None
+    consolidation: ConsolidationSettings | None = None
     group_priorities: dict[str, Priority] = {}
     # Not strict, because a list becomes a tuple; its entries are strict by themselves.
     schedule: tuple[WindowSettings, ...] = Field(default=(), strict=False)
@@ -247,17 +303,23 @@ class PoolSettings(_Settings):
 
     def policy(self) -> Policy:
         """The limits and periods as the decisions take them, at times that no window of the schedule is for."""
-        plain = {field.name for field in fields(Policy)} & PoolSettings.model_fields.keys() - {"group_priorities"}
+        named = {"group_priorities", "consolidation"}
+        plain = {field.name for field in fields(Policy)} & PoolSettings.model_fields.keys() - named
         return Policy(
             **{name: getattr(self, name) for name in plain},
             headroom_slots=(self.headroom.slots or 0) if self.headroom else 0,
             foresight=self.headroom.foresight if self.headroom else None,
             group_priorities=tuple(sorted(self.group_priorities.items())),
+            consolidation=self.consolidation.rules() if self.consolidation else None,
         )
 
     def windows(self) -> tuple[Window, ...]:
         """The schedule as the pool's loop takes it."""
         return tuple(each.window() for each in self.schedule)
+
+    def move_windows(self) -> tuple[Window, ...]:
+        """When instances may make way for something cheaper; none = at any time."""
+        return tuple(each.window() for each in self.consolidation.windows) if self.consolidation else ()
 
 
 class Config(_Settings):
@@ -267,6 +329,7 @@ class Config(_Settings):
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
     service: ServiceSettings = ServiceSettings()
+    traces: TracesSettings = TracesSettings()
     # Not strict, because a list becomes a tuple; the pools in it are strict by themselves.
     pools: tuple[PoolSettings, ...] = Field(min_length=1, strict=False, description="the resource pools")
 

@@ -6,7 +6,10 @@ terminations, then see what the limits allow for launches. Each of them has a mo
 
 from __future__ import annotations
 
+import numpy as np
+
 from slotsmith.core.conditions import Conditions, conditions
+from slotsmith.core.consolidation import NOT_CONSOLIDATED, Consolidated, consolidate
 from slotsmith.core.fleet import Floats, Mask
 from slotsmith.core.free_capacity import KEPT_IDLE_PERIODS, demand_beyond, out_of_patience
 from slotsmith.core.launches import choose_launches, spare_slots
@@ -23,31 +26,48 @@ def decide(view: View, policy: Policy, now: float) -> Decision:
     ahead = outlook(view, found, policy, now) if view.others else None
     wanted = ahead.wanted if ahead else demand_beyond(view, found, policy, now)
     spare = spare_slots(view, found, ahead or wanted, policy)
-    lacking = places_lacking(ahead, view, policy, now) if ahead and not view.blind else 0
-    given_up_on = out_of_patience(view, found, policy, now) if policy.headroom_slots else ()
-    terminations = choose_terminations(view, found, wanted, policy, spare, lacking, given_up_on)
+    lacking = places_lacking(ahead, view, policy, now) if ahead and _may_make_room(view, found, policy) else 0
+    moves = consolidate(view, found, wanted, policy, now) if policy.consolidation else NOT_CONSOLIDATED
+    # Those are counted as if nothing else went; while something makes way, the headroom is not touched for them.
+    patient = not policy.headroom_slots or bool(moves.going or moves.extra)
+    given_up_on = () if patient else out_of_patience(view, found, policy, now)
+    terminations = choose_terminations(view, found, wanted, policy, spare, lacking, given_up_on, moves)
     launches, unmet, needed = choose_launches(view, found, terminations, ahead or wanted, policy, now, lacking)
+    # What makes way anyhow, or is launched anyhow, is looked at before anything is replaced for its price.
+    first = not launches and not unmet and all(each.reason.is_move for each in terminations)
     return Decision(
         at=now,
-        launches=launches,
+        launches=moves.launches if first else launches,
         terminations=terminations,
         unmet=(*wanted.unschedulable, *unmet),
         desired_new=needed,
-        next_deadline=_next_deadline(view, found, policy, now),
+        next_deadline=_next_deadline(view, found, moves, policy, now),
+        proposals=moves.proposals if first else (),
     )
 
 
-def _next_deadline(view: View, found: Conditions, policy: Policy, now: float) -> float | None:
+def _may_make_room(view: View, found: Conditions, policy: Policy) -> bool:
+    """Whether something goes in this pass whose room tasks could wait for, or is kept for more than tasks."""
+    if view.blind:
+        return False
+    going = found.long_idle | found.stopped | found.long_disconnected | found.never_joined | found.pending
+    over = int(np.count_nonzero(found.counted)) > policy.max_instances
+    return bool(policy.headroom_slots or view.draining or over or going.any())
+
+
+def _next_deadline(view: View, found: Conditions, moves: Consolidated, policy: Policy, now: float) -> float | None:
     """The earliest time at which a period or a back-off that runs now is over."""
     fleet = view.fleet
     first_wait = found.recently_launched & ~found.pending
-    pauses = (each.failures.next_attempt_at for each in view.on_offer)
+    pauses = [each.failures.next_attempt_at for each in view.on_offer]
+    pauses += [each.until for each in view.shortages.values()]
     times = [
         *_earliest(fleet.idle_since, found.idle & ~found.long_idle, policy.max_idle_agent_period, now),
         *_earliest(fleet.idle_since, found.long_idle, KEPT_IDLE_PERIODS * policy.max_idle_agent_period, now),
         *_earliest(found.disconnected_since, found.disconnected, policy.max_agent_disconnect_period, now),
         *_earliest(fleet.launched_at, first_wait, policy.max_agent_starting_period, now),
         *(time for time in (*pauses, view.join_failures.retry_at) if time > now),
+        *((moves.next_deadline,) if moves.next_deadline is not None else ()),
     ]
     return min(times, default=None)
 

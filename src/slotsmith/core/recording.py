@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from slotsmith.core import replay_moves
 from slotsmith.core.fleet import changed_positions
 from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
@@ -58,6 +59,17 @@ def _learned(policy: Policy) -> dict[str, Any]:
     if policy.foresight is None:
         return {}
     return {_IN_FORCE: {name: getattr(policy, name) for name in LEARNED}}
+
+
+def same_offerings(one: View, other: View) -> bool:
+    """Whether the same may be launched in both."""
+    return (
+        one.offering == other.offering
+        and len(one.others) == len(other.others)
+        and all(
+            a.offering is b.offering or a.offering == b.offering for a, b in zip(one.others, other.others, strict=True)
+        )
+    )
 
 
 def _differ(name: str, before: object, after: object) -> bool:
@@ -146,6 +158,7 @@ def _instance(instance: Instance, *, named: bool) -> dict[str, Any]:
     """`named`: which offering it is of matters, where there are several."""
     more: dict[str, Any] = {"token": instance.token} if instance.token else {}
     more |= {"offering": instance.offering} if named and instance.offering else {}
+    more |= {"reclaimed": True} if instance.reclaimed else {}
     return {
         "id": instance.id,
         "launch": instance.launched_at,
@@ -163,6 +176,7 @@ def _agent(agent: Agent) -> dict[str, Any]:
         "zero_slot_tasks": agent.zero_slot_tasks,
         "draining": agent.draining,
         "activity": agent.activity,
+        "movable": agent.movable,
     }
     return told | {key: value for key, value in numbers.items() if value}
 
@@ -187,6 +201,10 @@ def _in_flight(view: View) -> list[dict[str, Any]]:
 def _others(view: View) -> dict[str, Any]:
     failed = (each for each in view.others if each.failures != NO_LAUNCH_FAILURES)
     return {each.offering.name: asdict(each.failures) for each in failed}
+
+
+def _shortages(view: View) -> dict[str, Any]:
+    return {name: asdict(each) for name, each in sorted(view.shortages.items())}
 
 
 def _promised(view: View) -> dict[str, Any]:
@@ -216,8 +234,10 @@ _CIRCUMSTANCES: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
         "join_failures": lambda view: asdict(view.join_failures),
         "blind": lambda view: view.blind,
         "others": _others,
+        "shortages": _shortages,
         "promised": _promised,
         "spent_this_month": lambda view: view.spent_this_month,
+        "moves": lambda view: replay_moves.told(view.moves),
     }
 )
 """The other fields of a view, likewise."""

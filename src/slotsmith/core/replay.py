@@ -63,8 +63,10 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
             # Before the scheduler has said anything, an agent's silence means nothing.
             blind=tick.blind or info is None,
             others=tuple(OnOffer(each, tick.others.get(each.name, NO_LAUNCH_FAILURES)) for each in case.others),
+            shortages=tick.shortages,
             promised=tick.promised,
             spent_this_month=tick.spent_this_month,
+            moves=tick.moves,
         )
         policy = replace(case.policy, **tick.in_force) if tick.in_force else case.policy
         decision = decide(view, policy, tick.at)

@@ -12,11 +12,11 @@
 All times and periods are seconds. A launch time of null is one before all others. Demand is either `desired_new` or
 `tasks` (with `groups`); a tick without `scaling_info` keeps the last, everything else is said anew in each tick.
 `in_flight` may also be a plain number. Instead of `slots_per_instance`, `offerings` may list what the pool can launch,
-each as `{"type": "a", "zone": "", "market": "on-demand", "price": 1.0, "capacity": {"slots": 4}}`. What else a pass of
-the default rules was decided from may be there too: `strays`, `kept`, `blind`, `launch_failures` (of the first
-offering), `others` (those of other offerings, by name), `join_failures`, `promised` and `spent_this_month`, as in
-`View`. Keys that say what was expected, or anything else that is not read here, are ignored, unless they look like a
-key that is.
+each as `{"type": "a", "zone": "", "market": "on-demand", "price": 1.0, "capacity": {"slots": 4}}`. An instance with
+`"reclaimed": true` is one that the cloud takes away soon. What else a pass of the default rules was decided from may be
+there too: `strays`, `kept`, `blind`, `launch_failures` (of the first offering), `others` (those of other offerings, by
+name), `shortages`, `join_failures`, `promised`, `moves` and `spent_this_month`, as in `View`. Keys that say what was
+expected, or anything else that is not read here, are ignored, unless they look like a key that is.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from slotsmith.core.replay_moves import consolidation, moves
 from slotsmith.core.replay_node import LONGEST_VALUE, Node, ReplayError
+from slotsmith.core.view import NO_MOVES, Moves
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Held, Promise
 from slotsmith.model.instance import Instance, InstanceState
@@ -39,7 +41,7 @@ from slotsmith.model.launch_error import (
     JoinFailures,
     LaunchFailures,
 )
-from slotsmith.model.offering import Offering
+from slotsmith.model.offering import Offering, Shortage
 from slotsmith.model.policy import LEARNED, Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
@@ -66,9 +68,11 @@ class ReplayTick:
     join_failures: JoinFailures = NO_JOIN_FAILURES
     blind: bool = False
     others: Mapping[str, LaunchFailures] = field(default_factory=dict)
+    shortages: Mapping[str, Shortage] = field(default_factory=dict)
     promised: Mapping[str, tuple[Promise, ...]] = field(default_factory=dict)
     spent_this_month: float = 0.0
     in_force: Mapping[str, Any] = field(default_factory=dict)
+    moves: Moves = NO_MOVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,9 @@ def _policy(config: Node) -> Policy:
             continue
         if name in values:
             raise config.wrong(f"has {name} under two names")
-        if name == "group_priorities":
+        if name == "consolidation":
+            values[name] = consolidation(node)
+        elif name == "group_priorities":
             values[name] = tuple((group, node.need(group).whole()) for group in sorted(node.mapping()))
         else:
             values[name] = node.whole() if name in _WHOLE_KEYS else node.number(low=0)
@@ -236,9 +242,11 @@ def _tick(node: Node, offering: Offering) -> ReplayTick:
         join_failures=node.optional("join_failures", _join_failures, NO_JOIN_FAILURES),
         blind=node.optional("blind", Node.flag, False),
         others=_by_name(node, "others", _launch_failures),
+        shortages=_by_name(node, "shortages", _shortage),
         promised=_by_name(node, "promised", _promises),
         spent_this_month=node.optional("spent_this_month", _amount, 0.0),
         in_force=node.optional("in_force", _in_force, {}),
+        moves=node.optional("moves", moves, NO_MOVES),
     )
 
 
@@ -256,6 +264,11 @@ def _by_name(node: Node, key: str, read: Callable[[Node], T]) -> dict[str, T]:
     return {} if found is None else {name: read(found.need(name)) for name in found.mapping()}
 
 
+def _shortage(node: Node) -> Shortage:
+    node.check_keys(("until", "reason"))
+    return Shortage(node.need("until").number(), node.optional("reason", Node.text, ""))
+
+
 def _promises(node: Node) -> tuple[Promise, ...]:
     def promise(entry: Node) -> Promise:
         entry.check_keys(("count", "members"))
@@ -269,7 +282,7 @@ def _promises(node: Node) -> tuple[Promise, ...]:
 
 
 def _instance(node: Node) -> Instance:
-    node.check_keys(("id", "state", "launch", "agent", "token", "offering", "capacity", "detail"))
+    node.check_keys(("id", "state", "launch", "agent", "token", "offering", "capacity", "detail", "reclaimed"))
     id_, state = node.need("id").text(), node.need("state")
     if state.text() not in _STATES:
         raise state.wrong(f"unknown state {quoted(state.value)}, expected one of {', '.join(_STATES)}")
@@ -282,6 +295,7 @@ def _instance(node: Node) -> Instance:
         offering=node.optional("offering", Node.text, ""),
         capacity=node.optional("capacity", _resources, None),
         detail=node.optional("detail", Node.text, ""),
+        reclaimed=node.optional("reclaimed", Node.flag, False),
     )
 
 
@@ -300,7 +314,7 @@ def _scaling_info(node: Node) -> ScalingInfo:
 
 
 def _agent(node: Node) -> Agent:
-    node.check_keys(("name", "idle", "capacity", "used", "zero_slot_tasks", "draining", "activity"))
+    node.check_keys(("name", "idle", "capacity", "used", "zero_slot_tasks", "draining", "activity", "movable"))
     return Agent(
         name=node.need("name").text(),
         idle=node.need("idle").flag(),
@@ -309,6 +323,7 @@ def _agent(node: Node) -> Agent:
         zero_slot_tasks=node.optional("zero_slot_tasks", Node.whole, 0),
         draining=node.optional("draining", Node.flag, False),
         activity=node.optional("activity", Node.whole, 0),
+        movable=node.optional("movable", Node.flag, False),
     )
 
 

@@ -20,7 +20,8 @@ def with_limits(policy: Policy, limits: Mapping[str, float]) -> Policy:
 
 def held_back(decision: Decision, pause: Pause) -> Decision:
     """What a paused pool does of a decision: nothing. What it would have launched is unmet, with the reason."""
-    count = decision.launch_count
+    count = sum(launch.count for launch in decision.launches if not launch.replaces)
     reason = f"the pool is paused by {pause.who}: {pause.why}"
     unmet = (Unmet(count, reason), *decision.unmet) if count else decision.unmet
-    return replace(decision, launches=(), terminations=(), unmet=unmet)
+    proposals = tuple(replace(each, held=each.held or reason) for each in decision.proposals)
+    return replace(decision, launches=(), terminations=(), unmet=unmet, proposals=proposals)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable
+from typing import Final
 
 import numpy as np
 
 from slotsmith.core.conditions import Conditions, coming_count, in_order, newest_first
+from slotsmith.core.consolidation import NOT_CONSOLIDATED, Consolidated
 from slotsmith.core.demand import Demand
 from slotsmith.core.fleet import Fleet
 from slotsmith.core.headroom import beyond_headroom, slots_of
 from slotsmith.core.view import View
 from slotsmith.model.decision import Reason, Termination
 from slotsmith.model.policy import Policy
+
+# These go whatever the maximum is, and are not among those that are counted against it.
+_NOT_COUNTED: Final = (Reason.STOPPED, Reason.RECLAIMED)
 
 
 def choose_terminations(
@@ -24,12 +29,14 @@ def choose_terminations(
     spare_slots: float = math.inf,
     places_lacking: int = 0,
     given_up_on: Container[str] = (),
+    moves: Consolidated = NOT_CONSOLIDATED,
 ) -> tuple[Termination, ...]:
     """Rules in order; what an earlier rule has chosen keeps its reason and no longer counts for a later one.
 
     `spare_slots` are free beyond the headroom: for want of use, no more than that goes. But where tasks wait for the
     room of another kind of instance, as many go as they need, and what they need takes their place. `given_up_on`: idle
-    agents on which the scheduler has placed nothing of what fits there; they serve neither tasks nor the headroom.
+    agents on which the scheduler has placed nothing of what fits there; they serve neither tasks nor the headroom. What
+    `moves` has chosen goes before the longest idle.
     """
     fleet = view.fleet
     chosen: dict[str, Reason] = {}
@@ -45,14 +52,19 @@ def choose_terminations(
     # One whose agent is there was kept: its listing lags, or the view does, and asking at once tells nothing new.
     stopped = (i for i in in_order(fleet, found.stopped, fleet.launched_at) if i not in view.kept)
     choose(stopped, Reason.STOPPED)
+    choose((i for i in in_order(fleet, found.reclaimed, fleet.launched_at) if i not in view.kept), Reason.RECLAIMED)
     choose(in_order(fleet, found.long_disconnected, found.disconnected_since), Reason.LONG_DISCONNECTED)
     choose(in_order(fleet, found.never_joined, fleet.launched_at), Reason.NEVER_JOINED)
 
-    working = int(np.count_nonzero(found.working))
+    for instance_id, reason in moves.going.items():
+        choose((instance_id,), reason)
+    # A replacement on its way serves nobody beside what it replaces.
+    working = int(np.count_nonzero(found.working)) - len(moves.going) - moves.extra
+    spare_slots -= slots_of(view, moves.going) + moves.extra_slots if math.isfinite(spare_slots) else 0
     if places_lacking:
         spare_slots = math.inf
     if found.long_idle.any() and max(places_lacking, working - policy.min_instances) > 0:
-        held = wanted.used | view.kept
+        held = wanted.used | view.kept | moves.held
         unneeded: Iterable[str] = (i for i in in_order(fleet, found.long_idle, fleet.idle_since) if i not in held)
         unneeded = beyond_headroom(view, unneeded, spare_slots, given_up_on)
         choose(unneeded, Reason.LONG_IDLE, max(places_lacking, working - policy.min_instances))
@@ -60,11 +72,11 @@ def choose_terminations(
         spare_slots -= slots_of(view, gone) if math.isfinite(spare_slots) else 0
 
     over = int(np.count_nonzero(found.counted)) - policy.max_instances
-    over -= sum(reason is not Reason.STOPPED for reason in chosen.values())
+    over -= sum(reason not in _NOT_COUNTED for reason in chosen.values())
     if over > 0:
         choose((i for i in _over_maximum_order(fleet, found) if i not in view.kept), Reason.OVER_MAXIMUM, over)
 
-    surplus: Iterable[str] = _surplus_requests(view, found, wanted, policy, chosen)
+    surplus: Iterable[str] = (i for i in _surplus_requests(view, found, wanted, policy, chosen) if i not in moves.held)
     surplus = beyond_headroom(view, surplus, spare_slots)
     choose(surplus, Reason.NOT_NEEDED)
     return tuple(Termination(instance_id, reason) for instance_id, reason in chosen.items())

@@ -13,7 +13,8 @@ class Agent(NamedTuple):
     counts running tasks that use no slot; `draining` = it gets no new tasks. `activity` is any number that differs from
     the last view's when the agent has worked in between, so that a task too short to be seen, or done while nobody
     looked, still restarts the idle period. The last one is kept over restarts of ours, so one that is counted in our
-    process restarts it too; a scheduler that cannot tell leaves it at 0.
+    process restarts it too; a scheduler that cannot tell leaves it at 0. `movable`: all that runs on it may be moved to
+    any other agent of the pool that has room; asked to give the agent up when it is done, the scheduler moves it.
     """
 
     name: str
@@ -23,3 +24,4 @@ class Agent(NamedTuple):
     zero_slot_tasks: int = 0
     draining: bool = False
     activity: int = 0
+    movable: bool = False

@@ -20,11 +20,19 @@ class Reason(StrEnum):
     NEVER_JOINED = "never joined"
     NOT_NEEDED = "no longer needed"
     OPERATOR = "asked by an operator"
+    REPLACED = "a cheaper one takes its place"
+    CONSOLIDATED = "its work fits elsewhere for less"
+    RECLAIMED = "reclaimed by the cloud"
 
     @property
     def needs_drain(self) -> bool:
         """Whether an agent may be at work on it, so that the scheduler must give it up first."""
-        return self in (Reason.LONG_IDLE, Reason.OVER_MAXIMUM, Reason.NOT_NEEDED, Reason.OPERATOR)
+        return self not in (Reason.STOPPED, Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED)
+
+    @property
+    def is_move(self) -> bool:
+        """Whether it goes for its price alone: idle ones are replaced, and of others the work is moved first."""
+        return self in (Reason.REPLACED, Reason.CONSOLIDATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +67,28 @@ class Launch:
     """`count` instances of one offering; `reason` says for what, in a sentence a person can read.
 
     `promises` say which tasks they were planned for, where instances of several offerings were to choose from.
+    `replaces` are the ids of instances that go once these are at work.
     """
 
     offering: Offering
     count: int
     reason: str
     promises: tuple[Promise, ...] = ()
+    replaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A move that would pay: instance `id` goes, and `what` takes its place or its work, in words for a person.
+
+    It saves dollars per hour, and costs dollars once at the worst. `held` says why it is not begun now; empty = it is.
+    """
+
+    id: str
+    what: str
+    saves: float
+    costs: float
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +123,8 @@ class Decision:
     """What is to be done now.
 
     `desired_new` is how many new instances the demand asks for before limits; `next_deadline` is the earliest time
-    (epoch seconds) at which the same inputs would be decided differently, None = never.
+    (epoch seconds) at which the same inputs would be decided differently, None = never. `proposals` are the moves that
+    would pay, the most saving first, those that are begun now among them.
     """
 
     at: float
@@ -108,6 +133,7 @@ class Decision:
     unmet: tuple[Unmet, ...] = ()
     desired_new: int = 0
     next_deadline: float | None = None
+    proposals: tuple[Proposal, ...] = ()
 
     @property
     def launch_count(self) -> int:

@@ -9,13 +9,31 @@ from slotsmith.model.foresight import Target
 
 
 @dataclass(frozen=True, slots=True)
+class Consolidation:
+    """When an instance makes way for something cheaper.
+
+    At most `max_at_once` instances are on their way out for this at a time, and at most `max_share` of those at work.
+    A move begins when what it saves over `horizon` (seconds) is more than what it costs at the worst: a new instance
+    for a whole starting period; and where work has to be moved, `move_cost` (dollars) and the old one until it is given
+    up on. `begins`: whether one may begin now; what has begun goes on in any case. `dry_run`: moves are only told of.
+    """
+
+    max_at_once: int = 1
+    max_share: float = 1.0
+    horizon: float = 8 * 3600.0
+    move_cost: float = 0.0
+    dry_run: bool = False
+    begins: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The limits and periods of one pool; all periods in seconds.
 
     `max_slots` and the dollars limit launches only, and count all that is listed or in flight; None = no limit.
     `headroom_slots` are kept free beyond what pending tasks take; with `foresight` they and the idle period are
     learned. `group_priorities` say which groups' tasks are served first when a limit binds: the higher number, 0 for a
-    group that is not named.
+    group that is not named. Without `consolidation`, nothing makes way for the sake of its price.
     """
 
     min_instances: int = 0
@@ -32,6 +50,7 @@ class Policy:
     headroom_slots: int = 0
     group_priorities: tuple[tuple[str, int], ...] = ()
     foresight: Target | None = None
+    consolidation: Consolidation | None = None
 
 
 LEARNED: Final = ("headroom_slots", "max_idle_agent_period")

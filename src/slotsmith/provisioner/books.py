@@ -22,11 +22,12 @@ from slotsmith.model.decision import Decision, Promise, Reason
 from slotsmith.model.instance import LEGAL_TRANSITIONS, Instance, InstanceState
 from slotsmith.model.launch import InFlight, IntentState, LaunchIntent
 from slotsmith.model.launch_error import NO_LAUNCH_FAILURES, JoinFailures, LaunchFailures
-from slotsmith.model.offering import Offering
+from slotsmith.model.offering import NO_SHORTAGES, Offering, Shortage
 from slotsmith.model.record import InstanceRecord, Move, Phase, StatisticsSpan, TerminationRecord
 from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
 from slotsmith.provisioner.absence import Absences
 from slotsmith.provisioner.joining import Joining, join_news
+from slotsmith.provisioner.moving import Moving
 from slotsmith.provisioner.paid_time import PaidTime
 from slotsmith.provisioner.pending import Pending
 from slotsmith.store.base import PoolBooks
@@ -50,7 +51,7 @@ class Books:
         kept: PoolBooks,
         spans: Iterable[StatisticsSpan],
         *,
-        prices: Mapping[str, float],
+        offerings: Sequence[Offering],
         month: float,
         consistency_window: float,
         max_idle_agent_period: float,
@@ -69,12 +70,14 @@ class Books:
         self.strays: frozenset[str] = frozenset()
         self.lost_agent = False
         self.held: frozenset[str] = frozenset()
+        self.moving = Moving()
         self._consistency_window = consistency_window
         self._refusal_holds = min(REFUSAL_HOLDS, max_idle_agent_period)
         self._on_change = on_change
         self._log = log
         self._heartbeat = kept.heartbeat or 0.0
-        self._paid = PaidTime(pool, self.pending.span, prices)
+        self._paid = PaidTime(pool, self.pending.span)
+        self.price(offerings)
         self._paid.resume(spans, self.fleet.rows, month)
         self._refused: dict[str, float] = {}
         self._absences = Absences(consistency_window, self._heartbeat)
@@ -258,7 +261,8 @@ class Books:
     def next_deadline(self, now: float) -> float | None:
         """When the first of the refusals that hold now is over, or a look at the provider is due; None = never."""
         # A look that is due already is under way, and its answer wakes the pool.
-        return min((at for at in (*self._refused.values(), *self._looks()) if at > now), default=None)
+        times = (*self._refused.values(), *self._looks(), self.moving.next_deadline(now) or 0.0)
+        return min((at for at in times if at > now), default=None)
 
     def listing_is_due(self, now: float) -> bool:
         """Whether a listing made now would tell that something which is absent is gone, or why an agent was lost."""
@@ -331,6 +335,8 @@ class Books:
     def keep_instance(self, instance_id: str, why: str, now: float) -> None:
         """A termination is called off (the scheduler keeps the agent), and not tried again for a while."""
         self._refused[instance_id] = now + self._refusal_holds
+        if instance_id in self.terminations:
+            self.moving.in_vain(instance_id, self.terminations[instance_id], now)
         row = self.fleet.rows.get(instance_id)
         if row is not None:
             state = self.fleet.instances[row].state
@@ -339,6 +345,10 @@ class Books:
         self._on_change()
 
     # For the decision
+
+    def price(self, offerings: Iterable[Offering]) -> None:
+        """What instances that come up from now on cost; what is not on offer any more keeps its last price."""
+        self._paid.price({each.name: each.price for each in offerings if each.price is not None})
 
     def spent_this_month(self, month: float, now: float) -> float:
         """Dollars since the month began, at `month`."""
@@ -352,6 +362,7 @@ class Books:
         blind: bool,
         now: float,
         month: float | None = None,
+        shortages: Mapping[str, Shortage] = NO_SHORTAGES,
     ) -> View:
         """All that the next decision is made from; `month`: since when what is spent is to be told."""
         self._refused = {i: until for i, until in self._refused.items() if until > now}
@@ -369,7 +380,9 @@ class Books:
             join_failures=self._joining.failures,
             blind=blind,
             others=tuple(OnOffer(each, self.failures_of(each)) for each in others),
+            shortages={name: each for name, each in shortages.items() if now < each.until},
             promised={token: promises for token, (_, promises) in self._promised.items()},
+            moves=self.moving.known(self.terminations, now),
             # Rounded up to a cent, so that it is not another view with every second.
             spent_this_month=0.0 if month is None else math.ceil(self._paid.spent(month, now) * 100) / 100,
         )
@@ -387,7 +400,8 @@ def _record(fleet: Fleet, row: int, ending: TerminationRecord | None) -> Instanc
         return None if np.isnan(value) else value
 
     return InstanceRecord(
-        instance=fleet.instances[row]._replace(launched_at=float(fleet.launched_at[row])),
+        # What the cloud says of its plans is not kept: the next listing says it again.
+        instance=fleet.instances[row]._replace(launched_at=float(fleet.launched_at[row]), reclaimed=False),
         first_seen=float(fleet.first_seen[row]),
         joined_at=clock(fleet.joined_at),
         idle_since=clock(fleet.idle_since),

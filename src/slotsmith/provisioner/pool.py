@@ -27,6 +27,7 @@ from slotsmith.model.instance import Instance
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
+from slotsmith.model.record import Phase
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.steering import UNSTEERED, Steering
 from slotsmith.providers.base import Provider
@@ -35,6 +36,7 @@ from slotsmith.provisioner.foreseeing import Foreseeing
 from slotsmith.provisioner.launching import Launcher
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.recorder import Recorder
+from slotsmith.provisioner.sale import Sale
 from slotsmith.provisioner.schedule import Schedule, month_of
 from slotsmith.provisioner.summary import MOST_INSTANCES, summarize
 from slotsmith.provisioner.telemetry import Telemetry
@@ -57,7 +59,7 @@ class Pool:
         self,
         name: str,
         schedule: Schedule,
-        offerings: Sequence[Offering],
+        sale: Sale,
         books: Books,
         surroundings: Surroundings,
         recorder: Recorder,
@@ -72,7 +74,6 @@ class Pool:
         telemetry: Telemetry,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self.offerings = tuple(offerings)
         self.books = books
         self.recorder = recorder
         self.last: Decision | None = None
@@ -80,6 +81,7 @@ class Pool:
         self.termination_due = asyncio.Event()
         self._name = name
         self._schedule = schedule
+        self._sale = sale
         self._surroundings = surroundings
         self._foreseeing = foreseeing
         self._rules = rules
@@ -134,12 +136,16 @@ class Pool:
         return decision
 
     def observe(self, now: float) -> View:
-        """Take in what was read last."""
+        """Take in what was read last, and what may be launched now."""
+        if self._sale.look():
+            self.books.price(self.offerings)
         listing, info = self._surroundings.listings.latest, self._surroundings.info
         if listing is not None:
             self.books.observe(listing.value, listing.began, None if info is None else info.agents, now)
         elif info is not None:
             self.books.hear(info.agents, now)
+        if self.policy.consolidation is not None and info is not None:
+            self.books.moving.heard(info.agents, now)
         if self.books.listing_is_due(now):
             # The next look at the provider may be a poll period away.
             self._surroundings.listings.refresh()
@@ -153,7 +159,14 @@ class Pool:
         self.books.held = self._steering.kept_at(now)
         month = None if self.policy.max_dollars_per_month is None else month_of(now)
         surroundings = self._surroundings
-        return self.books.view(self.offerings, surroundings.info, blind=surroundings.blind, now=now, month=month)
+        return self.books.view(
+            self.offerings,
+            surroundings.info,
+            blind=surroundings.blind,
+            now=now,
+            month=month,
+            shortages=self._sale.market.shortages,
+        )
 
     @property
     def policy(self) -> Policy:
@@ -173,6 +186,7 @@ class Pool:
         hold = decision.at + policy.max_agent_starting_period + PROMISE_HOLDS
         for intent, launch in zip(intents, decision.launches, strict=True):
             self.books.promise(intent.token, launch.promises, hold)
+            self.books.moving.replace(intent.token, launch.replaces, hold)
         self.books.begin_terminations(decision)
         self.last = decision
         self._telemetry.report(view.fleet, view.offering, decision.at)
@@ -180,7 +194,8 @@ class Pool:
     def _act(self, intents: list[LaunchIntent]) -> None:
         for intent in intents:
             self._start(self._launcher.carry_out(intent))
-        if self.books.terminations or any(map(attrgetter("draining"), self.books.fleet.agents)):
+        waiting = self.terminator.waits_for_listing
+        if waiting or self.books.terminations or any(map(attrgetter("draining"), self.books.fleet.agents)):
             self.drain_due.set()
             self.termination_due.set()
 
@@ -242,6 +257,7 @@ class Pool:
             surroundings.views,
             self._steering,
             self.books.spent_this_month(month_of(now), now),
+            self._sale.market.priced_at,
             self._foreseeing.summary(policy),
             most=most,
         )
@@ -254,7 +270,7 @@ class Pool:
         while left := self._left():
             most = max(most, len(left))
             progress(len(left))
-            fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if i not in self.books.terminations)
+            fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if not self._is_ending(i, force=force))
             if force:
                 self.terminator.force(left)
             self.books.begin_terminations(Decision(self._clock.now(), terminations=fresh), drain=not force)
@@ -267,6 +283,11 @@ class Pool:
         await self.recorder.flush()
         await self.summarize(stopped=True)
         return most
+
+    def _is_ending(self, instance_id: str, *, force: bool) -> bool:
+        """Whether nothing more is to be begun for it; who forces does not wait for a drain that is under way."""
+        record = self.books.terminations.get(instance_id)
+        return record is not None and not (force and record.phase is Phase.DRAINING)
 
     def _left(self) -> Sequence[str]:
         self.observe(self._clock.now())
@@ -291,6 +312,11 @@ class Pool:
             timeout=self.policy.launch_error_timeout,
             now=self._clock.now(),
         )
+
+    @property
+    def offerings(self) -> tuple[Offering, ...]:
+        """All that may be launched, as it was when a pass looked last."""
+        return self._sale.offerings
 
     @property
     def offering(self) -> Offering:

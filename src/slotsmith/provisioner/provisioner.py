@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -19,11 +19,9 @@ from slotsmith.core.rules import SLOTSMITH, Rules
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision
 from slotsmith.model.instance import Instance, InstanceState
-from slotsmith.model.launch_error import ErrorKind
-from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy, Window
 from slotsmith.model.scaling_info import ScalingInfo
-from slotsmith.providers.base import Provider, ProviderError
+from slotsmith.providers.base import Provider
 from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.foreseeing import Foreseeing
 from slotsmith.provisioner.observer import Surroundings
@@ -31,6 +29,7 @@ from slotsmith.provisioner.operating import Operating
 from slotsmith.provisioner.paid_time import PAID
 from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
+from slotsmith.provisioner.sale import Sale
 from slotsmith.provisioner.schedule import Schedule, month_of
 from slotsmith.provisioner.telemetry import Telemetry, TelemetrySink, log_sink
 from slotsmith.provisioner.unready import Unready
@@ -41,6 +40,11 @@ SETUP_DEADLINE: Final = 60.0
 """Seconds for the set-up of the provider."""
 GATHER: Final = 0.005
 """Seconds between two passes, at least: the first push is served at once, those that follow closely are one pass."""
+BREATH: Final = 9.0
+"""The pause after a pass, at least, in times of what it took: where many pools are pushed to without end, each gathers
+more into a pass instead of all of them keeping the machine from everything else."""
+LONGEST_GATHER: Final = 1.0
+"""Seconds that this pause grows to."""
 LONGEST_PAUSE: Final = 300.0
 """Seconds between two passes, at most: all that could change a decision wakes the pool, so this is only for safety."""
 _STORE_RETRY: Final = 1.0
@@ -51,7 +55,7 @@ class Provisioner:
 
     `run` until `stop`; or, for those who bring their own loop, `setup` and then `provision`, which is one pass with
     everything it leads to. All properties answer at once, from what was last read. `on_pass` is told how long each
-    pass took, in seconds.
+    pass took, in seconds; `around_pass` goes around each, given its number.
     """
 
     def __init__(
@@ -70,12 +74,16 @@ class Provisioner:
         rules: Rules = SLOTSMITH,
         bookkeeping: Bookkeeping = FULL_BOOKKEEPING,
         windows: Sequence[Window] = (),
+        move_windows: Sequence[Window] = (),
         on_pass: Callable[[float], None] = lambda _: None,
+        around_pass: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         self.pool = pool
-        self._schedule = Schedule(policy, windows)
+        self._schedule = Schedule(policy, windows, move_windows)
         self._provider = provider
         self._scheduler = scheduler
+        # Looked at with each push, and what a class has takes a while to tell.
+        self._lists_drains = scheduler if isinstance(scheduler, ListsDrains) else None
         self._store = store
         self._run_store = run_store
         self._clock = clock
@@ -94,7 +102,9 @@ class Provisioner:
         self._ready: Pool | None = None
         self._passed_at = -math.inf
         self._passes = 0
+        self._gather = GATHER
         self._on_pass = on_pass
+        self._around_pass = around_pass
         self._there_until: dict[str, float] = {}
         self.operating = Operating(
             pool, self._schedule, store=store, run_store=run_store, clock=clock, wake=self._woken.set
@@ -171,7 +181,7 @@ class Provisioner:
     @property
     def drains(self) -> Sequence[DrainRequest]:
         """The agents that a scheduler that pushes is asked to give up."""
-        return self._scheduler.drains() if isinstance(self._scheduler, ListsDrains) else ()
+        return self._lists_drains.drains() if self._lists_drains else ()
 
     def acknowledge(self, answers: Mapping[str, DrainAnswer]) -> Sequence[str]:
         """What a scheduler that pushes says of agents; the names of those that it was not asked for.
@@ -179,9 +189,9 @@ class Provisioner:
         Raises:
             TypeError: the pool's scheduler is one that is asked.
         """
-        if not isinstance(self._scheduler, ListsDrains):
+        if self._lists_drains is None:
             raise TypeError("this pool's scheduler is asked by its connector, so nothing can be acknowledged")
-        strange = self._scheduler.acknowledge(answers)
+        strange = self._lists_drains.acknowledge(answers)
         if self._ready:
             self._ready.drain_due.set()
         return strange
@@ -210,7 +220,7 @@ class Provisioner:
         """
         async with asyncio.timeout(SETUP_DEADLINE):
             await self._provider.setup()
-        offerings = _checked(self._provider.offerings())
+        sale = Sale(self._provider, self._log)
         now = self._clock.now()
         kept = await self._run_store(lambda: self._store.load(self.pool))
         self.operating.take_over(kept.steering)
@@ -223,7 +233,7 @@ class Provisioner:
             self.pool,
             kept,
             spans,
-            prices={each.name: each.price for each in offerings if each.price is not None},
+            offerings=sale.offerings,
             month=month,
             consistency_window=self._provider.consistency_window,
             max_idle_agent_period=self.policy.max_idle_agent_period,
@@ -236,7 +246,7 @@ class Provisioner:
         self._ready = Pool(
             self.pool,
             self._schedule,
-            offerings,
+            sale,
             books,
             self._surroundings,
             Recorder(
@@ -395,9 +405,11 @@ class Provisioner:
         began = self._clock.now()
         self._passes += 1
         # Whatever a pass begins logs with its number too.
-        with structlog.contextvars.bound_contextvars(**{"pass": self._passes}):
+        with structlog.contextvars.bound_contextvars(**{"pass": self._passes}), self._around_pass(self._passes):
             await pool.run_pass()
-        self._on_pass(self._clock.now() - began)
+        took = self._clock.now() - began
+        self._gather = max(GATHER, min(LONGEST_GATHER, BREATH * took))
+        self._on_pass(took)
 
     async def _wait_for_reason(self, pool: Pool) -> None:
         now = self._clock.now()
@@ -410,7 +422,7 @@ class Provisioner:
             async with asyncio.timeout(max(0.0, deadline - now)):
                 await self._woken.wait()
         now = self._clock.now()
-        await self._clock.sleep(self._rules.next_tick(max(now, self._passed_at + GATHER)) - now)
+        await self._clock.sleep(self._rules.next_tick(max(now, self._passed_at + self._gather)) - now)
         self._woken.clear()
 
     async def _step_forever(self, pool: Pool, step: Callable[[], Awaitable[float | None]], due: asyncio.Event) -> None:
@@ -428,9 +440,11 @@ class Provisioner:
 
     async def _summarize_forever(self, pool: Pool) -> None:
         """Keep `status`, `explain` and the sign of life current, beside the passes and never in their way."""
+        pause = self._bookkeeping.summary_period
         while True:
-            await self._clock.sleep(self._bookkeeping.summary_period)
+            await self._clock.sleep(pause)
             self._passed.clear()
+            began = self._clock.now()
             try:
                 await pool.recorder.flush()
                 await pool.summarize()
@@ -438,6 +452,7 @@ class Provisioner:
                 # Nobody else may have a reason to write soon.
                 pool.recorder.failed(error)
                 continue
+            pause = max(self._bookkeeping.summary_period, BREATH * (self._clock.now() - began))
             # There is no pass before the first listing, and what keeps it away is worth telling.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._bookkeeping.sign_of_life):
@@ -448,17 +463,3 @@ class Provisioner:
         if self._ready is None:
             raise RuntimeError("the provisioner is used before setup()")
         return self._ready
-
-
-def _checked(offerings: Sequence[Offering]) -> Sequence[Offering]:
-    """Raises ProviderError (INVALID): nothing to launch, or several offerings that cannot be compared."""
-    if not offerings:
-        raise ProviderError(ErrorKind.INVALID, "the provider offers nothing to launch")
-    names = [offering.name for offering in offerings]
-    unpriced = [each.name for each in offerings if not each.price]
-    if len(offerings) > 1 and unpriced:
-        what = f"{unpriced[0]} has no price of more than 0, and is one of {len(names)} offerings to choose from"
-        raise ProviderError(ErrorKind.INVALID, what)
-    if len(set(names)) < len(names):
-        raise ProviderError(ErrorKind.INVALID, f"{max(names, key=names.count)} is offered twice")
-    return offerings

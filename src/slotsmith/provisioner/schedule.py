@@ -18,9 +18,11 @@ class Schedule:
     Between two changes nothing is calculated, so that a pass costs no more than without a schedule.
     """
 
-    def __init__(self, policy: Policy, windows: Sequence[Window] = ()) -> None:
+    def __init__(self, policy: Policy, windows: Sequence[Window] = (), move_windows: Sequence[Window] = ()) -> None:
+        """`move_windows`: the times at which moves for the sake of the price may begin; none = at any time."""
         self._base = policy
         self._windows = tuple(windows)
+        self._move_windows = tuple(move_windows) if policy.consolidation else ()
         self._from = math.inf
         self._until = -math.inf
         self._plain = policy
@@ -34,7 +36,7 @@ class Schedule:
 
     def at(self, now: float) -> Policy:
         """The policy in force."""
-        if self._windows and not self._from <= now < self._until:
+        if (self._windows or self._move_windows) and not self._from <= now < self._until:
             self._resolve(now)
         return self._policy
 
@@ -46,7 +48,7 @@ class Schedule:
     def next_change(self, now: float) -> float | None:
         """When another policy may be in force, epoch seconds; None = never. A month's money is new with the month."""
         policy = self.at(now)
-        changes = [self._until] if self._windows and math.isfinite(self._until) else []
+        changes = [self._until] if math.isfinite(self._until) else []
         if policy.max_dollars_per_month is not None:
             changes.append(next_month(now))
         return min(changes, default=None)
@@ -65,11 +67,25 @@ class Schedule:
                 min_instances=policy.min_instances if least is None else least,
                 max_instances=policy.max_instances if most is None else most,
             )
+        if self._move_windows and policy.consolidation is not None:
+            begins, ends = self._moves_begin(now)
+            policy = replace(policy, consolidation=replace(policy.consolidation, begins=begins))
+            until = min(until, ends)
         # Each window is checked by itself; where two overlap, the maximum is what must not be passed.
         least = min(policy.min_instances, policy.max_instances)
         self._plain = replace(policy, min_instances=least)
         self._policy = with_limits(self._plain, self._limits)
         self._from, self._until = now, until
+
+    def _moves_begin(self, now: float) -> tuple[bool, float]:
+        """Whether moves may begin now, and until when that is so."""
+        inside, until = False, math.inf
+        for window in self._move_windows:
+            begun, next_one = _begins(window, now + 1.0, before=True), _begins(window, now)
+            until = min(until, math.inf if next_one is None else next_one)
+            if begun is not None and now < begun + window.lasts:
+                inside, until = True, min(until, begun + window.lasts)
+        return inside, until
 
 
 def _begins(window: Window, now: float, *, before: bool = False) -> float | None:

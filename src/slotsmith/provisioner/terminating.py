@@ -12,6 +12,7 @@ import structlog
 
 from slotsmith.clock import Clock, Random
 from slotsmith.core.backoff import retry_delay
+from slotsmith.core.consolidation import MOVE_PATIENCE
 from slotsmith.core.fleet import BUSY_AGENT, NO_AGENT
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Reason
@@ -37,7 +38,7 @@ STILL_LISTED: Final = 30.0
 # These have no agent that could be at work; one that turns up has something to lose.
 _WITHOUT_AGENT: Final = (Reason.STOPPED, Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED)
 # These go only while their agents have nothing to do; the others finish their tasks first.
-_ONLY_IDLE: Final = (Reason.LONG_IDLE, Reason.NOT_NEEDED)
+_ONLY_IDLE: Final = (Reason.LONG_IDLE, Reason.NOT_NEEDED, Reason.REPLACED)
 _ENDING: Final = (InstanceState.STOPPING, InstanceState.TERMINATING)
 
 
@@ -78,10 +79,20 @@ class Terminator:
         self._undrained: set[str] = set()
         self._released: dict[str, Sequence[Agent]] = {}
         self._forced: set[str] = set()
+        self._force_again: set[str] = set()
 
     def force(self, instance_ids: Iterable[str]) -> None:
         """An operator wants these to end, whatever their agents are doing."""
         self._forced.update(instance_ids)
+
+    def force_again(self, instance_ids: Iterable[str]) -> None:
+        """An operator wanted these to end before this program began; it may have ended before it could ask."""
+        self._force_again.update(instance_ids)
+
+    @property
+    def waits_for_listing(self) -> bool:
+        """Whether something is to end as soon as it is known to be there."""
+        return bool(self._force_again)
 
     async def drain(self) -> float | None:
         """Ask for agents, and give back those that are to stay. Seconds until asking again; None = not needed."""
@@ -155,6 +166,12 @@ class Terminator:
         fleet = self._books.fleet
         over = int(np.count_nonzero(fleet.counted)) > self._max_instances()
         self._released = {i: heard for i, heard in self._released.items() if i in self._books.terminations}
+        for instance_id in [i for i in self._force_again if i in fleet.rows]:
+            self._force_again.discard(instance_id)
+            self._forced.add(instance_id)
+            if instance_id not in self._books.terminations:
+                record = TerminationRecord(Reason.OPERATOR, self._clock.now(), Phase.TERMINATING)
+                self._books.put_termination(instance_id, record)
         self._forced &= self._books.terminations.keys()
         for instance_id, record in list(self._books.terminations.items()):
             row = fleet.rows.get(instance_id)
@@ -164,6 +181,12 @@ class Terminator:
                 self._books.keep_instance(instance_id, "its agent has joined", self._clock.now())
             if record.reason is Reason.OVER_MAXIMUM and record.phase is Phase.DRAINING and not over:
                 self._books.keep_instance(instance_id, "the pool is within its maximum again", self._clock.now())
+            if record.reason is Reason.CONSOLIDATED and record.phase is Phase.DRAINING and self._is_late(record):
+                self._books.keep_instance(instance_id, "its work was not moved in time", self._clock.now())
+
+    def _is_late(self, record: TerminationRecord) -> bool:
+        """Whether a scheduler that was to move work has not done so; what it held back gets tasks again."""
+        return self._clock.now() > record.since + MOVE_PATIENCE
 
     def _has_agent(self, row: int) -> bool:
         # Whatever the listing says, which may lag; only one that is ending takes its agent with it. One that stops and

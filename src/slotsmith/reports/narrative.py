@@ -18,13 +18,14 @@ def narrate(report: PoolReport, history: Mapping[str, Any], now: float) -> Itera
     if summary is None:
         yield f"{report.name}: there is nothing to tell, no daemon has run this pool yet."
         return
-    yield f"{report.name}: {_fleet(summary)}"
+    yield f"{report.name}: {_fleet(summary, now)}"
     yield f"  {_daemon(report, summary, now)}"
     yield f"  {_demand(summary)}"
     yield from _foresight(summary)
     yield from _section("Instances", _instances(summary, now))
     yield from _section("Launches on the way", _intents(history, now))
     yield from _section("Not as it should be", troubles(report, now))
+    yield from _section("Moves that would save money", _proposals(summary))
     yield from _section("Next, if nothing else happens", _next(summary, now))
     yield from _section("Decisions", _decisions(history, now))
     yield from _section("History", _moves(history, now))
@@ -37,7 +38,7 @@ def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
         yield from (f"  {line}" for line in told)
 
 
-def _fleet(summary: Mapping[str, Any]) -> str:
+def _fleet(summary: Mapping[str, Any], now: float) -> str:
     counts, policy = summary["counts"], summary["policy"]
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     flight = f", and {summary['in_flight']} asked for and not listed yet" if summary["in_flight"] else ""
@@ -46,7 +47,9 @@ def _fleet(summary: Mapping[str, Any]) -> str:
     kind = f" of {summary['offering']['name']}" if summary["offering"] else ""
     several = len(summary.get("offerings", ()))
     kind = f", of whichever of {several} offerings are cheapest" if several > 1 else kind
-    return f"{fleet}; {limits}{kind}."
+    priced_at = summary.get("priced_at")
+    prices = f" at prices of {ago(priced_at, now)} ago" if priced_at is not None else ""
+    return f"{fleet}; {limits}{kind}{prices}."
 
 
 def _daemon(report: PoolReport, summary: Mapping[str, Any], now: float) -> str:
@@ -119,6 +122,13 @@ def _intents(history: Mapping[str, Any], now: float) -> Iterator[str]:
         error = f"; {each['error']}" if each["error"] else ""
         asked = f"{each['count']} x {each['offering']}, asked {ago(each['asked_at'], now)} ago"
         yield f"{asked} ({each['state']}): {each['reason']}{error}"
+
+
+def _proposals(summary: Mapping[str, Any]) -> Iterator[str]:
+    # What an older version wrote has none.
+    for each in summary.get("moves", ()):
+        money = f"saves ${each['saves']:,.2f} per hour, costs ${each['costs']:,.2f} once at the most"
+        yield f"{each['id']}: {each['what']}; {money}; {each['held'] or 'it is begun'}"
 
 
 def _next(summary: Mapping[str, Any], now: float) -> Iterator[str]:

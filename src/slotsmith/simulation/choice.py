@@ -24,7 +24,7 @@ def with_choice(scenario: Scenario) -> Scenario:
     smaller = False
     if kind < _SHARE:
         smaller = random.random() < 0.5
-        scenario = replace(scenario, provider=_provider(random, scenario.provider, smaller=smaller))
+        scenario = replace(scenario, provider=with_kinds(random, scenario.provider, smaller=smaller))
     else:
         scenario = replace(scenario, provider=_priced(random, scenario.provider))
     limits = _limits(random, scenario, smaller=smaller)
@@ -38,7 +38,7 @@ def _priced(random: Random, provider: SimulatedSettings) -> SimulatedSettings:
     return provider.model_copy(update={"instance_types": types})
 
 
-def _provider(random: Random, provider: SimulatedSettings, *, smaller: bool) -> SimulatedSettings:
+def with_kinds(random: Random, provider: SimulatedSettings, *, smaller: bool) -> SimulatedSettings:
     """Other zones and markets, or smaller instances; none of them is larger than the one that there was."""
     provider = _priced(random, provider)
     (first,) = provider.instance_types

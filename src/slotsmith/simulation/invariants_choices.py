@@ -18,7 +18,10 @@ from slotsmith.simulation.liveness import most_warm
 from slotsmith.simulation.watch import Watch
 
 _COUNTED: Final = (InstanceState.PENDING_REQUEST, InstanceState.STARTING, InstanceState.RUNNING)
-_HEARSAY: Final = (Reason.LONG_IDLE, Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED, Reason.NOT_NEEDED)
+_HEARSAY: Final = (
+    *(Reason.LONG_IDLE, Reason.LONG_DISCONNECTED, Reason.NEVER_JOINED, Reason.NOT_NEEDED),
+    *(Reason.REPLACED, Reason.CONSOLIDATED),
+)
 """What can be concluded from nothing but what the scheduler says of its agents and tasks, or does not say."""
 _REQUEST, _IDLE, _SILENT, _BUSY = range(4)
 """In this order they go when a pool is over its maximum."""
@@ -41,7 +44,8 @@ class ChoiceChecks:
             self._check_requests(view, policy, decision.at, chosen)
         if decision.launches and view.info.tasks:
             self._check_launches(view, policy, decision, chosen)
-        if policy.headroom_slots and Reason.LONG_IDLE in chosen.values() and not view.info.tasks:
+        unused = any(reason is Reason.LONG_IDLE or reason.is_move for reason in chosen.values())
+        if policy.headroom_slots and unused and not view.info.tasks:
             self._check_headroom(view, policy, chosen)
 
     def _check_sight(self, chosen: Mapping[str, Reason]) -> None:
@@ -83,7 +87,12 @@ class ChoiceChecks:
             return
         staying = [row for row in _ours(view) if fleet.instances[row].id not in chosen]
         requests = [row for row in staying if self._rank(view, row) == _REQUEST]
-        unneeded = [i for row in requests if (i := fleet.instances[row].id) not in view.kept]
+        replacing = view.moves.replacing
+        unneeded = [
+            fleet.instances[row].id
+            for row in requests
+            if fleet.instances[row].id not in view.kept and fleet.instances[row].token not in replacing
+        ]
         starting = sum(
             self._rank(view, row) == _SILENT
             and not fleet.joined[row]
@@ -106,6 +115,9 @@ class ChoiceChecks:
             instance = view.fleet.instances[row]
             agent = agents.get(instance.agent_name)
             if instance.id in chosen:
+                # What it runs is moved to others.
+                moved = chosen[instance.id] is Reason.CONSOLIDATED and agent is not None and agent.used is not None
+                free -= agent.used.slots if moved and agent and agent.used else 0
                 continue
             if agent is not None:
                 free += ((agent.capacity or default) - (agent.used or Resources())).slots

@@ -79,6 +79,7 @@ class AlikeChecks:
             others=view.others[::-1],
             promised=view.promised,
             spent_this_month=view.spent_this_month,
+            moves=view.moves,
         )
 
 
@@ -89,6 +90,7 @@ def _alike(one: Decision, other: Decision) -> bool:
         and sorted(map(str, one.unmet)) == sorted(map(str, other.unmet))
         and one.desired_new == other.desired_new
         and one.next_deadline == other.next_deadline
+        and one.proposals == other.proposals
     )
 
 

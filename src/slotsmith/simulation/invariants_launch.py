@@ -219,9 +219,10 @@ class DemandedChecks:
         before = {i.token: i for i in changes.intents if i.token in known}
         ending = {record.instance.id for record in changes.instances if record.termination is not None}
         coming, there = self._supply(told, policy, ending | {each.id for each in decision.terminations}, before)
-        count = decision.launch_count
+        # What takes the place of others is launched without a need, see `invariants_moves`.
+        count = sum(launch.count for launch in decision.launches if not launch.replaces)
         for_minimum = policy.min_instances - coming - there
-        if count <= for_minimum:
+        if count <= for_minimum or not count:
             return
         if self._watch.info is None:
             self._watch.violated("blind", f"{count} are launched, {for_minimum} for the minimum, and nobody has spoken")

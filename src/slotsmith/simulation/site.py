@@ -28,6 +28,7 @@ from slotsmith.simulation.invariants_choices import ChoiceChecks
 from slotsmith.simulation.invariants_decisions import AlikeChecks, PromptChecks, ReasonChecks, SecretChecks
 from slotsmith.simulation.invariants_fleet import KeepingChecks, MemoryChecks, MercyChecks, PatienceChecks
 from slotsmith.simulation.invariants_launch import DemandedChecks, LaunchChecks
+from slotsmith.simulation.invariants_moves import MoveChecks
 from slotsmith.simulation.invariants_overdue import OverdueChecks
 from slotsmith.simulation.invariants_serving import AskedChecks, BrakeChecks, LaunchErrorChecks, ServedChecks
 from slotsmith.simulation.liveness import Liveness
@@ -77,6 +78,7 @@ class Site:
             seed=scenario.scheduler_seed,
             random=Random(f"{scenario.seed}/{pool} scheduler"),
             faults=scenario.scheduler_faults,
+            movable=scenario.movable,
             tell=self._tell,
             on_view=self._push if self._pushes else None,
             wake=self._view_changed,
@@ -100,6 +102,7 @@ class Site:
                 PatienceChecks(watch),
                 ServedChecks(watch),
                 ChoiceChecks(watch),
+                MoveChecks(watch),
                 AlikeChecks(watch, self._rules.decide, random, every=again),
                 ReasonChecks(watch, [each.capacity for each in self._scenario.provider.offerings]),
                 PromptChecks(watch, "I12" if self.pool == SECOND else "I8", self._rules.tick, store_troubled_at),

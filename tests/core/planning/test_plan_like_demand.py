@@ -17,7 +17,7 @@ from slotsmith.model.resources import Resources
 
 
 @given(problems(), st.integers(0, 20), st.sampled_from([2, 4, 8]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_one_offering_counts_what_demand_counts(drawn: Problem, most: int, slots: int) -> None:
     offering = Offering("only", Resources(slots, 16.0, 32.0), price=1.0)
     existing = tuple(replace(free, offering=offering, whole=False) for free in drawn.existing)
@@ -35,7 +35,7 @@ def test_one_offering_counts_what_demand_counts(drawn: Problem, most: int, slots
 
 
 @given(problems())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_gangs_and_groups_too_when_nothing_is_limited(drawn: Problem) -> None:
     offering = Offering("only", Resources(8, 16.0, 32.0), price=1.0)
     tasks = drawn.tasks

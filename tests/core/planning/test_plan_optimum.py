@@ -27,13 +27,13 @@ def _compared(seeds: range, budget: Budget) -> tuple[int, float]:
 
 
 def test_small_plans_are_the_cheapest() -> None:
-    dearer, _ = _compared(range(45), Budget())
+    dearer, _ = _compared(range(25), Budget())
     assert dearer == 0
 
 
 def test_the_first_plan_is_mostly_the_cheapest() -> None:
-    dearer, most = _compared(range(100, 140), QUICK)
-    assert dearer <= 6
+    dearer, most = _compared(range(100, 120), QUICK)
+    assert dearer <= 3
     assert most < 0.5
 
 
@@ -46,7 +46,7 @@ def test_a_thousand_small_plans_are_the_cheapest() -> None:
 def test_the_bound_holds_by_itself() -> None:
     """A plan tells no bound above its own cost, so that with the cheapest plan no bound is seen to be wrong."""
     near = 0
-    for seed in range(200, 225):
+    for seed in range(200, 213):
         problem = small_problem(seed)
         planner = _Planner(problem, Meter(QUICK))
         planner.plan()

@@ -31,13 +31,13 @@ def told(made: Plan) -> object:
 
 
 @given(problems(), BUDGETS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_plan_is_feasible(problem: Problem, budget: Budget) -> None:
     assert faults_of(problem, plan(problem, budget)) == []
 
 
 @given(problems(), BUDGETS, st.integers(0, 1000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_order_of_the_input_changes_nothing(problem: Problem, budget: Budget, seed: int) -> None:
     shuffled = Random(seed)
     other = replace(
@@ -50,7 +50,7 @@ def test_the_order_of_the_input_changes_nothing(problem: Problem, budget: Budget
 
 
 @given(problems(), st.sampled_from([1024.0, 1 / 1024, 1000.0, 0.1, 3.0]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_unit_of_memory_changes_nothing(problem: Problem, factor: float) -> None:
     def scaled(resources: Resources) -> Resources:
         return replace(resources, mem_gib=resources.mem_gib * factor)
@@ -71,7 +71,7 @@ def test_the_unit_of_memory_changes_nothing(problem: Problem, factor: float) -> 
 
 
 @given(problems(plain=True), BUDGETS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_plan_is_never_dearer_than_first_fit(problem: Problem, budget: Budget) -> None:
     made = plan(problem, budget)
     unmet = {(unmet.tasks.example if unmet.tasks else "") for unmet in made.unmet}
@@ -101,7 +101,7 @@ def _first_fit(tasks: Sequence[Resources], offerings: Sequence[Offering]) -> flo
 
 
 @given(problems(plain=True), choices(most=2), BUDGETS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_more_offerings_never_cost_more_than_the_gap(
     problem: Problem, more: tuple[Choice, ...], budget: Budget
 ) -> None:

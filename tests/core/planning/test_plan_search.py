@@ -43,7 +43,7 @@ def _most(worth: np.ndarray, sizes: np.ndarray, copies: np.ndarray, room: np.nda
 
 
 @given(knapsacks(), st.sampled_from([0.0, 0.5, 0.9, 1.0]), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_best_filling_is_found(
     knapsack: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], share: float, best_only: bool
 ) -> None:
@@ -87,14 +87,14 @@ def _nothing(*_: object) -> None:
 def test_the_program_finds_the_least_cost_mostly_and_bounds_it_always(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("highspy")
     monkeypatch.setattr(solve, "least_cost_rows", _nothing)
-    dearer = _dearer(range(300, 330), Budget(300_000))
-    assert dearer <= 2
+    dearer = _dearer(range(300, 315), Budget(300_000))
+    assert dearer <= 1
 
 
 def test_without_a_solver_plans_are_feasible_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solve, "least_cost_rows", _nothing)
     monkeypatch.setattr(solve, "find_spec", _nothing)
-    assert _dearer(range(300, 325), Budget(100_000)) <= 4
+    assert _dearer(range(300, 312), Budget(100_000)) <= 2
 
 
 def _dearer(seeds: range, budget: Budget) -> int:

@@ -68,6 +68,7 @@ class Cloud:
         self.room: dict[str, int] = {}
         """How many more instances a zone has room for; a zone that is not here has room for all."""
         self.operation_faults: list[OperationFault] = []
+        self.tells_progress = True
         self.listing_lag = 0.0
         self.unreachable: list[str] = []
         self.created_ever: list[str] = []
@@ -275,7 +276,7 @@ class Cloud:
         if operation.errors:
             body["error"] = {"errors": operation.errors}
             body["httpErrorStatusCode"] = 503
-        if operation.progress is not None:
+        if operation.progress is not None and self.tells_progress:
             body["instancesBulkInsertOperationMetadata"] = {"perLocationStatus": operation.progress}
         return body
 

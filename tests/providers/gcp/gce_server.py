@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from providers.gcp.discovery import Call, Mismatch, check_answer, recognise
 from providers.gcp.gce_cloud import ACCELERATORS, BASE, MACHINES, ZONES, Cloud, filtered
 from providers.gcp.gce_faults import ApiError, Fault, Faults
+from waiting import PATIENCE
 
 _PREFIX = "/compute/v1"
 _LONGEST_WAIT = 1.0
@@ -51,6 +52,7 @@ class GceServer:
         self.metadata = dict(METADATA)
         self.mismatches: list[str] = []
         self.lock = threading.RLock()
+        self.under_way = 0
         self._http = _Http(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
 
@@ -73,6 +75,15 @@ class GceServer:
 
     def answer(self, http_method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         """Status and body. Raises Cut."""
+        with self.lock:
+            self.under_way += 1
+        try:
+            return self._answer(http_method, path, query, body)
+        finally:
+            with self.lock:
+                self.under_way -= 1
+
+    def _answer(self, http_method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         try:
             call = recognise(http_method, path, query, body)
         except Mismatch as error:
@@ -103,7 +114,7 @@ class GceServer:
             fault.act()
         if fault.gate is not None:
             fault.gate.reached.set()
-            fault.gate.opened.wait(30)
+            fault.gate.opened.wait(PATIENCE)
         if fault.lost:
             raise Cut
         if fault.error is not None:

@@ -13,6 +13,7 @@ from slotsmith.clock import Clock, SystemClock
 from slotsmith.providers.base import Provider, ProviderContext
 from slotsmith.providers.conformance import Harness
 from slotsmith.providers.gcp import GcpSettings, create
+from waiting import PATIENCE
 
 MACHINE = {"machine_type": "n1-standard-8"}
 
@@ -53,7 +54,7 @@ class QuickClock(SystemClock):
 class GceHarness(Harness):
     """A server for each test."""
 
-    patience = 10.0
+    patience = PATIENCE
     settle = 0.06
     cancel_after = (0.0, 0.004, 0.012, 0.03)
 

@@ -13,6 +13,7 @@ from providers.gcp.gce_server import GceServer
 from providers.gcp.gce_world import QuickClock, provider
 from providers.gcp.test_gcp_launches import launch, run
 from slotsmith.providers.base import Provider
+from waiting import until
 
 MOST_CALLS = 60
 
@@ -31,8 +32,7 @@ async def killed_at(server: GceServer, call: int, *, after: bool, **more: Any) -
     server.faults.add(Fault("*", gate=gate, skip=call, after=after))
     subject = provider(server, clock=QuickClock(), **more)
     task = asyncio.create_task(life(subject))
-    while not (gate.reached.is_set() or task.done()):
-        await asyncio.sleep(0.002)
+    await until(lambda: gate.reached.is_set() or task.done(), what="the call or the end")
     reached = gate.reached.is_set()
     task.cancel()
     await asyncio.wait([task])
@@ -78,10 +78,10 @@ def test_i3_killed_at_every_call(after: bool, more: dict[str, Any]) -> None:
 
 async def settled(server: GceServer) -> None:
     """Whatever the cloud was told is done."""
-    await asyncio.sleep(0.01)
-    while True:
+
+    def is_so() -> bool:
         with server.lock:
             server.cloud.tick()
-            if not server.cloud._events:
-                return
-        await asyncio.sleep(0.003)
+            return not (server.under_way or server.cloud._events)
+
+    await until(is_so, what="the end of all that is under way")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from providers.gcp import gce_faults
 from providers.gcp.gce_cloud import Cloud
@@ -127,6 +128,33 @@ def test_a_part_that_no_listing_shows_yet_is_asked_for_by_name(server: GceServer
         async with opened(server) as subject:
             server.cloud.operation_faults.append(OperationFault("QUOTA_EXCEEDED", created=2))
             assert list((await launch(subject)).instance_ids) == server.cloud.created_ever
+
+    run(check())
+
+
+def test_a_part_of_which_the_operation_does_not_say_how_many_is_found(server: GceServer) -> None:
+    server.cloud.listing_lag = 60
+    server.cloud.tells_progress = False
+
+    async def check() -> None:
+        async with opened(server) as subject:
+            server.cloud.operation_faults.append(OperationFault("QUOTA_EXCEEDED", created=2))
+            assert list((await launch(subject)).instance_ids) == server.cloud.created_ever
+
+    run(check())
+
+
+def test_trouble_with_looking_at_an_operation_is_told_once_and_at_the_end(server: GceServer) -> None:
+    server.cloud.operation_time = 60
+
+    async def check() -> None:
+        async with opened(server, operation_timeout_period="100ms") as subject:
+            server.faults.add(Fault(WAIT, error=FORBIDDEN, times=1000))
+            with capture_logs() as logs:
+                answer = await failure(subject)
+            assert answer.kind is ErrorKind.TRANSIENT
+            assert "is still PENDING after 0.1 seconds: Google says 403 forbidden" in str(answer)
+            assert [each["event"] for each in logs].count("cannot look at an operation, trying again") == 1
 
     run(check())
 

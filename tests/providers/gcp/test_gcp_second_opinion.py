@@ -12,6 +12,7 @@ from providers.gcp.gce_cloud import Cloud
 from providers.gcp.gce_faults import QUOTA, Fault
 from providers.gcp.gce_server import GceServer
 from providers.gcp.test_gcp_launches import launch, opened
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 ZONE = {"project": "proj", "zone": "us-central1-a"}
@@ -39,6 +40,16 @@ def client(official: Any, kind: str, server: GceServer) -> Any:
     return getattr(official, f"{name}Client")(transport=made)
 
 
+def finished(official: Any, operations: Any, name: str) -> Any:
+    """The operation at its end; `wait` may answer before."""
+
+    def ended() -> Any:
+        operation = operations.wait(operation=name, **ZONE)
+        return operation if operation.status == official.Operation.Status.DONE else None
+
+    return wait_until(ended, what=f"the end of operation {name}")
+
+
 def test_it_launches_waits_lists_and_deletes(server: GceServer, official: Any) -> None:
     instances, operations = (client(official, kind, server) for kind in ("instances", "zone_operations"))
     body = official.BulkInsertInstanceResource(
@@ -54,8 +65,7 @@ def test_it_launches_waits_lists_and_deletes(server: GceServer, official: Any) -
     }
     begun = instances.bulk_insert_unary(request=request)
     assert instances.bulk_insert_unary(request=request).name == begun.name, "a request id counts once"
-    ended = operations.wait(operation=begun.name, **ZONE)
-    assert ended.status == official.Operation.Status.DONE
+    ended = finished(official, operations, begun.name)
     status = ended.instances_bulk_insert_operation_metadata.per_location_status["zones/us-central1-a"]
     assert (status.created_vm_count, status.failed_to_create_vm_count) == (2, 0)
     server.cloud.page_size = 1
@@ -64,7 +74,7 @@ def test_it_launches_waits_lists_and_deletes(server: GceServer, official: Any) -
     everywhere = instances.aggregated_list(request={"project": "proj"})
     assert sum(len(scope.instances) for _, scope in everywhere) == 2
     gone = instances.delete_unary(instance="a-1", **ZONE)
-    assert operations.wait(operation=gone.name, **ZONE).status == official.Operation.Status.DONE
+    finished(official, operations, gone.name)
     assert [each.name for each in instances.list(request=ZONE)] == ["a-2"]
 
 

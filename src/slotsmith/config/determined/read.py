@@ -153,6 +153,13 @@ class _Reader:
         entries = entries if isinstance(entries, list) else []
         of_pools = {key for entry in entries if isinstance(entry, dict) for key in entry}
         others += sorted(f"{POOLS}[].{key}" for key in of_pools.difference(_USED_OF_POOL))
+        security = self._data.get("security")
+        tls = security.get("tls") if isinstance(security, dict) else None
+        if isinstance(tls, dict) and tls.get("cert"):
+            self._out.notes.append(
+                "security.tls.cert is not read: agents that cannot verify the master's certificate by themselves "
+                "need it in the native form, as agent.tls_certificate"
+            )
         if others:
             self._out.notes.append(f"what belongs to the rest of Determined is ignored: {', '.join(others)}")
 

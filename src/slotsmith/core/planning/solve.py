@@ -71,6 +71,7 @@ class _Planner:
         self._bound = 0.0
         self._prices: Prices | None = None
         self._priced = np.zeros(0, np.int64)
+        self._last_priced: tuple[Model, Prices] | None = None
 
     def plan(self) -> Plan:
         self._first()
@@ -98,7 +99,8 @@ class _Planner:
         if not self._total():
             # What costs nothing is the cheapest there is.
             return
-        if self._prices is None or not np.array_equal(counts, self._priced):
+        # Any prices give a bound. In a pass that cannot wait for a better one, nobody asks for it.
+        if self._prices is None or (self._meter.left and not np.array_equal(counts, self._priced)):
             self._prices = fluid_prices(model, counts, model.most, self._meter)
         self._raise_bound(self._fluid_bound())
 
@@ -116,12 +118,20 @@ class _Planner:
         if len(model.piles):
             for item in np.flatnonzero(left).tolist():
                 left[item] -= filling.place(item, int(left[item]))
-        prices = fluid_prices(model, left, model.most, self._meter)
-        if model is self._model:
-            self._prices, self._priced = prices, left
+        prices = self._prices_of(model, left)
         rows, left = fill_new(model, left, prices, model.most, self._meter, style)
         rows += filling.rows()
         return repaired(model, rows, model.most, self._meter), left
+
+    def _prices_of(self, model: Model, counts: Ints) -> Prices:
+        """Prices for so many of each item; those of a plan for more tasks of the same model do as well."""
+        if self._last_priced is not None and self._last_priced[0] is model:
+            return self._last_priced[1]
+        prices = fluid_prices(model, counts, model.most, self._meter)
+        self._last_priced = (model, prices)
+        if model is self._model:
+            self._prices, self._priced = prices, counts
+        return prices
 
     def _within_limits(self, rows: list[Row], left: Ints) -> tuple[list[Row], Ints]:
         if not self._limited:

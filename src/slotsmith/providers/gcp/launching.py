@@ -143,19 +143,23 @@ class Launcher:
             ProviderError: it goes on for longer than one call waits (transient): the next call finds it again.
         """
         deadline = self._clock.now() + self._settings.operation_timeout_period
+        trouble = ""
         while not operation.done:
             began = self._clock.now()
             if began >= deadline:
                 waited = f"{self._settings.operation_timeout_period:g} seconds"
                 text = f"operation {operation.name} is still {operation.status or 'unknown'} after {waited}"
-                raise ProviderError(ErrorKind.TRANSIENT, text)
+                raise ProviderError(ErrorKind.TRANSIENT, f"{text}: {trouble}" if trouble else text)
             path = f"{operation.scope}/operations/{operation.name}/wait"
             try:
-                operation = read_operation(await self._api.post(path, timeout=WAIT_TIMEOUT))
+                operation, trouble = read_operation(await self._api.post(path, timeout=WAIT_TIMEOUT)), ""
             except ProviderError as error:
-                self._log.warning(
-                    "cannot look at an operation, trying again", operation=operation.name, error=str(error)
-                )
+                # Once, and not each second for as long as it goes on.
+                if trouble != str(error):
+                    trouble = str(error)
+                    self._log.warning(
+                        "cannot look at an operation, trying again", operation=operation.name, error=trouble
+                    )
             if not operation.done and self._clock.now() - began < POLL_PAUSE:
                 await self._clock.sleep(POLL_PAUSE)
         return operation
@@ -171,7 +175,7 @@ class Launcher:
             async for page in self._api.pages(f"zones/{zone}/instances", filter=query):
                 found.update(str(each["name"]) for each in page.get("items", ()))
         found.intersection_update(names)
-        if len(found) < (operation.created or 0):
+        if operation.created is None or len(found) < operation.created:
             # A listing may lag behind; asking for one by its name does not.
             missing = [name for name in names if name not in found]
             found.update(await self._existing(missing, zones))

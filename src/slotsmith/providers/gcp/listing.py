@@ -49,6 +49,8 @@ class SharedListing:
         """What is there now. `fetch` is called unless somebody else's begins first."""
         if self._next is None or self._next.done():
             self._next = asyncio.create_task(self._run(self._running, fetch), name="listing of GCE")
+            # It may fail when nobody waits for it any more.
+            self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
         # Whoever stops waiting leaves the listing to the others.
         return await asyncio.shield(self._next)
 

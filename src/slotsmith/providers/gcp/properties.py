@@ -67,9 +67,9 @@ def _scheduling(settings: GcpSettings, base: Mapping[str, Any]) -> dict[str, Any
     """What the user's own base says stays; machines with GPUs cannot move to another host, so all of them end."""
     scheduling = {"onHostMaintenance": "TERMINATE", **base}
     if settings.spot:
-        # Stopped and not deleted, so that the next listing can tell why it is gone.
-        spot = {"provisioningModel": "SPOT", "instanceTerminationAction": "STOP"}
-        return {**spot, **scheduling, "automaticRestart": False, "onHostMaintenance": "TERMINATE"}
+        # Stopped and not deleted unless the user says so, so that the next listing can tell why it is gone.
+        scheduling = {"instanceTerminationAction": "STOP", **scheduling, "provisioningModel": "SPOT"}
+        return {**scheduling, "automaticRestart": False, "onHostMaintenance": "TERMINATE"}
     if settings.instance_type.preemptible:
         return {**scheduling, "preemptible": True, "automaticRestart": False, "onHostMaintenance": "TERMINATE"}
     return scheduling

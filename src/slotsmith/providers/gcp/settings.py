@@ -130,6 +130,11 @@ class BaseConfig(BaseModel):
         for key in self.model_extra or {}:
             if key not in _PROPERTIES:
                 raise ValueError(f"unknown instance property {quoted(key)}{suggestion(key, _PROPERTIES)}")
+        labels = (self.model_extra or {}).get("labels")
+        if labels is not None and not isinstance(labels, Mapping):
+            raise ValueError("labels: expected a mapping of keys")
+        for key, value in (labels or {}).items():
+            check_label(str(key), str(value))
 
     def plain(self) -> dict[str, Any]:
         """A copy that shares nothing with this one, secrets in it as they are."""
@@ -219,8 +224,11 @@ class GcpSettings(ProviderSettings):
 
     @property
     def market(self) -> str:
-        """`spot` for what may be preempted."""
-        return "spot" if self.spot or self.instance_type.preemptible else "on-demand"
+        """`spot` for what may be preempted, whichever key says so."""
+        base = (self.base_config.model_extra or {}).get("scheduling") if self.base_config else None
+        base = base if isinstance(base, Mapping) else {}
+        spot = self.spot or self.instance_type.preemptible
+        return "spot" if spot or base.get("provisioningModel") == "SPOT" or base.get("preemptible") else "on-demand"
 
 
 def region_of(zone: str) -> str:

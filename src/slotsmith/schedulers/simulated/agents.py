@@ -29,13 +29,16 @@ class AgentState:
     """One connected agent.
 
     `number` is its place in the order of joining. `shares` says what each job on it uses, by the job's number.
-    `open`: it gets new jobs (it is not being drained).
+    `open`: it gets new jobs (it is not being drained). `may_move`: jobs that lie on it alone may be moved.
     """
 
-    __slots__ = ("capacity", "free_slots", "jobs", "name", "number", "open", "shares", "started", "zero_slot")
+    __slots__ = (
+        *("capacity", "free_slots", "jobs", "may_move", "name", "number", "open", "shares", "started", "zero_slot"),
+    )
 
-    def __init__(self, name: str, number: int, capacity: Resources) -> None:
+    def __init__(self, name: str, number: int, capacity: Resources, *, may_move: bool = False) -> None:
         self.name = name
+        self.may_move = may_move
         self.number = number
         self.capacity = capacity
         self.open = True
@@ -59,10 +62,16 @@ class AgentState:
             return False
         return share.fits_in(self.capacity - self.used())
 
+    @property
+    def movable(self) -> bool:
+        """Whether all its jobs may be moved."""
+        return self.may_move and all(len(state.agents) == 1 for state in self.jobs.values())
+
     def view(self) -> Agent:
         """What the scheduler says of it."""
         idle, draining = not self.jobs, not self.open
-        return Agent(self.name, idle, self.capacity, self.used(), self.zero_slot, draining, self.started)
+        told = (self.capacity, self.used(), self.zero_slot, draining, self.started, self.movable)
+        return Agent(self.name, idle, *told)
 
 
 @lru_cache(maxsize=1024)
@@ -73,7 +82,8 @@ def _slots(count: int) -> Resources:
 class AgentIndex:
     """All agents; the open ones by free slots, and those of them that are idle by all their slots."""
 
-    def __init__(self, choose: Choose, most_zero_slot: int) -> None:
+    def __init__(self, choose: Choose, most_zero_slot: int, *, movable: bool = False) -> None:
+        self._movable = movable
         self.by_name: dict[str, AgentState] = {}
         self._choose = choose
         self._most_zero_slot = most_zero_slot
@@ -96,7 +106,7 @@ class AgentIndex:
         return self._told_together
 
     def add(self, name: str, capacity: Resources) -> AgentState:
-        agent = AgentState(name, self._joined, capacity)
+        agent = AgentState(name, self._joined, capacity, may_move=self._movable)
         self._joined += 1
         self.by_name[name] = self._by_number[agent.number] = agent
         self._file(agent)

@@ -47,9 +47,11 @@ class Placement:
     agents gets a job; None = the one that joined first.
     """
 
-    def __init__(self, seed: int | None, *, max_zero_slot_tasks: int = MOST_ZERO_SLOT_TASKS) -> None:
+    def __init__(
+        self, seed: int | None, *, max_zero_slot_tasks: int = MOST_ZERO_SLOT_TASKS, movable: bool = False
+    ) -> None:
         self._seed = seed
-        self._index = AgentIndex(oldest if seed is None else chosen_by_draw, max_zero_slot_tasks)
+        self._index = AgentIndex(oldest if seed is None else chosen_by_draw, max_zero_slot_tasks, movable=movable)
         self._kinds: dict[tuple[object, ...], Kind] = {}
         self._waiting: dict[int, Kind] = {}
         self._submitted = 0
@@ -84,14 +86,18 @@ class Placement:
 
     def leave(self, name: str) -> list[JobState]:
         """An agent is gone; the jobs that were on it wait again, each at its old place."""
-        agent = self.agents[name]
-        killed = list(agent.jobs.values())
-        self._index.set_open(agent, False)
-        for state in killed:
+        self._index.set_open(self.agents[name], False)
+        killed = self.clear(name)
+        self._index.remove(self.agents[name])
+        return killed
+
+    def clear(self, name: str) -> list[JobState]:
+        """The jobs that are on an agent wait again, each at its old place."""
+        cut_off = list(self.agents[name].jobs.values())
+        for state in cut_off:
             self._take_off(state)
             self._queue(state)
-        self._index.remove(agent)
-        return killed
+        return cut_off
 
     def close(self, name: str) -> None:
         """The agent gets nothing new."""

@@ -52,7 +52,9 @@ class SimulatedScheduler:
         wake: Callable[[], None] = lambda: None,
         poll_period: float = 30.0,
         max_zero_slot_tasks: int = MOST_ZERO_SLOT_TASKS,
+        movable: bool = False,
     ) -> None:
+        """`movable`: jobs that lie on one agent are moved when it is asked for, and begin anew elsewhere."""
         self.poll_period = poll_period
         self.on_view = on_view
         self.wake = wake
@@ -71,7 +73,7 @@ class SimulatedScheduler:
         self._random = random or Random(seed or 0)
         self._faults = faults
         self._tell = tell
-        self._placement = Placement(seed, max_zero_slot_tasks=max_zero_slot_tasks)
+        self._placement = Placement(seed, max_zero_slot_tasks=max_zero_slot_tasks, movable=movable)
         self._present: dict[str, Resources] = {}
         self._coming: Iterator[Job] = iter(())
         self._to_come = 0
@@ -232,11 +234,8 @@ class SimulatedScheduler:
 
     def _disconnect(self, name: str) -> None:
         self._tell("scheduler left", agent=name)
-        now = self._loop.time()
         for state in self._placement.leave(name):
-            state.lose(now)
-            del self.running[state.number]
-            self.pending[state.number] = state
+            self._cut_off(state)
             self.killed += 1
             self._tell("scheduler killed", job=state.job.id, agent=name)
 
@@ -250,7 +249,20 @@ class SimulatedScheduler:
             if self._chance(self._faults.refuses_drain, "refuses_drain"):
                 return _KEPT
             self._placement.close(name)
+        if agent.movable:
+            self._move(name)
         return _WAITING if agent.jobs else _RELEASED
+
+    def _move(self, name: str) -> None:
+        """What runs on an agent is queued again, at its old place."""
+        for state in self._placement.clear(name):
+            self._cut_off(state)
+            self._tell("scheduler moved", job=state.job.id, agent=name)
+
+    def _cut_off(self, state: JobState) -> None:
+        state.lose(self._loop.time())
+        del self.running[state.number]
+        self.pending[state.number] = state
 
     # Views
 
