@@ -52,11 +52,11 @@ $(STAMPS)/pip:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/demo: pyproject.toml $(STAMPS)/pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dask]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dask,service]"
 	@touch $@
 
 $(STAMPS)/test: pyproject.toml $(STAMPS)/demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[aws,gcp,plot,plan,service,client]" --group test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[aws,gcp,plot,plan,service,client,http,otel]" --group test
 	@touch $@
 
 # Google's own client is large, and only a second opinion on the tests' GCE.

@@ -29,7 +29,7 @@ from slotsmith.config import (
     public_view,
     read_config,
 )
-from slotsmith.config.models import ConsolidationSettings, WindowSettings
+from slotsmith.config.models import ConsolidationSettings, TracesSettings, WindowSettings
 from slotsmith.config.plugins import Plugins
 from slotsmith.core.backoff import RETRY_RULES
 from slotsmith.core.replay import parse_cases, replay
@@ -41,6 +41,8 @@ from slotsmith.providers.local import LocalSettings
 from slotsmith.providers.local.settings import LocalType
 from slotsmith.schedulers.base import SchedulerSettings
 from slotsmith.schedulers.dask import DaskSettings
+from slotsmith.schedulers.polled.program import ExecSettings
+from slotsmith.schedulers.polled.url import HttpSettings
 from slotsmith.schedulers.push import PushSettings
 
 BOTH = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -128,10 +130,13 @@ TABLES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "### `store`": (StoreSettings, {}),
     "### `log`": (LogSettings, {}),
     "### `service`": (ServiceSettings, {}),
+    "### `traces`": (TracesSettings, {}),
     "## `scheduler: {type: push}`": (PushSettings, {"type": "push"}),
     "## `provider: {type: local}`": (LocalSettings, {"type": "local", "command": "x"}),
     "## Several kinds of local instances": (LocalType, {"name": "x"}),
     "## Limits by time of day": (WindowSettings, {"cron": "* * * * *", "lasts": "1h", "max_instances": 1}),
+    "## `scheduler: {type: http}`": (HttpSettings, {"type": "http", "url": "http://x"}),
+    "## `scheduler: {type: exec}`": (ExecSettings, {"type": "exec", "command": "x"}),
     "## Consolidation": (ConsolidationSettings, {}),
     "## `scheduler: {type: dask}`": (DaskSettings, {"type": "dask", "address": "tcp://x:1"}),
     "## A pool": (
@@ -255,12 +260,13 @@ def test_what_is_shown_of_a_file_is_in_the_file(path: Path) -> None:
             assert block.text.strip() == file.read_text().strip() if whole else block.text.strip() in file.read_text()
 
 
-@pytest.mark.parametrize("name", ["providers", "schedulers"])
+@pytest.mark.parametrize("name", ["providers", "schedulers", "connectors"])
 def test_the_entry_points_that_are_shown_are_those_of_the_examples(name: str) -> None:
     (shown,) = blocks(page(f"docs/{name}.md"), "toml")
     whole = tomllib.loads((EXAMPLES / "pyproject.toml").read_text())
     group = tomllib.loads(shown.text)["project"]["entry-points"]
-    assert group.items() <= whole["project"]["entry-points"].items()
+    for name_of_group, points in group.items():
+        assert points.items() <= whole["project"]["entry-points"][name_of_group].items()
 
 
 # The parts and what they know

@@ -7,8 +7,11 @@ import pytest
 from provisioner.virtual_world import AT_WORK, NO_ANSWER, Cloud, in_a_world, launched, running, show, virtually
 from provisioner.world import World
 from slotsmith.model.instance import InstanceState
+from slotsmith.model.steering import Steering
+from slotsmith.provisioner.operating import By
 from slotsmith.provisioner.terminating import STILL_LISTED
 from slotsmith.schedulers.base import DrainAnswer, DrainOutcome
+from slotsmith.store.base import Changes
 
 
 def cloud_of(world: World) -> Cloud:
@@ -233,3 +236,36 @@ async def test_i7_one_that_is_ending_is_told_again_though_its_agent_still_answer
         cloud.deaf = False
         await world.clock.sleep(11 * STILL_LISTED)
         assert not cloud.instances
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_what_an_operator_ends_by_force_ends_after_a_restart_too(asked_before: bool) -> None:
+    """The order was remembered in memory alone, so that after a restart a busy agent was asked for, and stayed.
+
+    With `asked_before` false the program died after the order was on record, and before it had any effect.
+    """
+
+    async def check(world: World) -> None:
+        cloud = cloud_of(world)
+        async with running(world):
+            name = await launched(world)
+            other = await launched(world, coming=1)
+            world.push(desired=0, busy=[name, other])
+            await world.clock.sleep(1)
+            if asked_before:
+                cloud.terminate_faults = [NO_ANSWER] * 100
+                await world.pool.operating.terminate(name, By("somebody", "a test"))
+                await world.clock.sleep(5)
+        if not asked_before:
+            ordered = Steering(forced=frozenset({name, "gone long ago"}))
+            world.store.commit(Changes("p", world.clock.now(), steering=ordered))
+        cloud.terminate_faults = []
+        world.refusing = {name: AT_WORK, other: AT_WORK}
+        await world.clock.sleep(60)
+        async with running(world):
+            world.push(desired=0, busy=[name, other])
+            await world.clock.sleep(2 * STILL_LISTED)
+            assert list(cloud.instances) == [other]
+        assert world.drains == []
+
+    in_a_world(check, max_instances=2)

@@ -60,7 +60,12 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    *, required: bool = False, push: PushSettings | None = None, settings: ServiceSettings | None = None, **limits: Any
+    *,
+    required: bool = False,
+    push: PushSettings | None = None,
+    settings: ServiceSettings | None = None,
+    max_body: int = 1024 * 1024,
+    **limits: Any,
 ) -> AsyncIterator[Stage]:
     """A running service; leaving it stops the pool."""
     clock, store = SystemClock(), open_store("sqlite://")
@@ -89,7 +94,7 @@ async def stage(
 
     people = People(store)
     gate = Gate(people, InlineRunner(), clock, system_secret, required=required)
-    service = Service(clock, store, InlineRunner(), people, gate, desk, hub, 1024 * 1024)
+    service = Service(clock, store, InlineRunner(), people, gate, desk, hub, max_body)
     metrics.follow(service)
     app = make_app(service, metrics, settings or ServiceSettings())
     pool = desk.maker("gpu", make)()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -21,7 +22,7 @@ from waiting import wait_until
 TASKS = 262
 LAST_LINE = re.compile(r"done (\d+)/(\d+) tasks, wrong (\d+), processes left (\d+)")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-ENDS_WITHIN = 60.0
+ENDS_WITHIN = 120.0
 """Seconds from an interruption to the end; it takes about two."""
 
 
@@ -129,6 +130,11 @@ def check_interrupted(run: Run, number: int) -> None:
 def test_a_whole_demo(tmp_path: Path, runs: list[Run]) -> None:
     run = Run(tmp_path)
     runs.append(run)
+    run.says(r"web page, while it lasts: http://\S+")
+    run.says("has joined the scheduler")
+    (address,) = re.findall(r"(http://\S+)", run.text())
+    assert "demo" in httpx.get(f"{address}/pools/demo", timeout=60).text
+    assert [each["pool"] for each in httpx.get(f"{address}/api/v1/pools", timeout=60).json()["pools"]] == ["demo"]
     run.says("Summary", timeout=300)
     assert run.process.wait(60) == 0, run.text()
     assert run.last_line() == (TASKS, TASKS, 0, 0)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from slotsmith.cli.daemon import Daemon, Plan
     from slotsmith.config import Config
-    from slotsmith.config.assembly import Assembly
+    from slotsmith.config.assembly import Assembly, Watch
 
 PRUNE_PERIOD = 3600.0
 """Seconds between two clean-ups of the store."""
@@ -59,12 +59,33 @@ def _serve(settings: Config, file: Path) -> None:
     import asyncio
 
     from slotsmith.cli.books import open_writable
-    from slotsmith.config.assembly import Assembly
+    from slotsmith.config.assembly import UNWATCHED, Assembly
 
-    with open_writable(settings.store.url) as store, store.lock(), Assembly(settings, store) as assembly:
+    with (
+        traced(settings, UNWATCHED) as watch,
+        open_writable(settings.store.url) as store,
+        store.lock(),
+        Assembly(settings, store, watch=watch) as assembly,
+    ):
         refused = asyncio.run(_run(assembly, file))
     if refused:
         raise CommandError("\n".join(f"{file}: pool '{pool}': {error}" for pool, error in refused.items()))
+
+
+@contextmanager
+def traced(settings: Config, inner: Watch) -> Iterator[Watch]:
+    """What tells of all that the pools do: `inner`, and the collector that the file names, if it names one."""
+    from slotsmith.tracing import MISSING, tracing_to
+
+    try:
+        tracing = tracing_to(settings.traces, inner)
+    except ModuleNotFoundError as error:
+        raise CommandError(f"{MISSING} ({error.name} is missing)") from None
+    try:
+        yield tracing or inner
+    finally:
+        if tracing is not None:
+            tracing.close()
 
 
 async def _run(assembly: Assembly, file: Path) -> dict[str, str]:
@@ -118,7 +139,7 @@ def _reload(assembly: Assembly, file: Path, log: FilteringBoundLogger) -> bool:
         for problem in str(error).splitlines():
             log.error("the changed configuration is refused, the old one goes on", problem=problem)
         return False
-    for key in ("cluster", "store", "service"):
+    for key in ("cluster", "store", "service", "traces"):
         if getattr(new, key) != getattr(assembly.config, key):
             problem = f"{file}: {key}: it can only be changed by a restart"
             log.error("the changed configuration is refused, the old one goes on", problem=problem)

@@ -68,6 +68,7 @@ def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, st
     import asyncio
 
     from slotsmith.cli.books import open_writable
+    from slotsmith.cli.run import traced
     from slotsmith.clock import SystemClock
     from slotsmith.config.assembly import Assembly
     from slotsmith.service.metrics import Metrics
@@ -76,9 +77,10 @@ def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, st
     clock = SystemClock()
     metrics = Metrics(clock)
     with (
+        traced(settings, metrics) as watch,
         open_writable(settings.store.url) as store,
         store.lock(),
-        Assembly(settings, store, clock=clock, watch=metrics) as assembly,
+        Assembly(settings, store, clock=clock, watch=watch) as assembly,
     ):
         try:
             return asyncio.run(_run(assembly, where, metrics, file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,6 +95,10 @@ class Watch:
     def passed(self, pool: str, seconds: float) -> None:
         """A pass has ended."""
 
+    def passing(self, _pool: str, _number: int) -> AbstractContextManager[None]:
+        """What goes on around a pass."""
+        return nullcontext()
+
 
 UNWATCHED: Final = Watch()
 
@@ -157,6 +162,7 @@ class Assembly:
             random=self._random,
             new_id=self._new_id,
             on_pass=partial(self._watch.passed, pool.name),
+            around_pass=partial(self._watch.passing, pool.name),
             windows=pool.windows(),
             move_windows=pool.move_windows(),
         )

@@ -8,6 +8,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SecretStr,
     SerializeAsAny,
     ValidationInfo,
     field_validator,
@@ -117,6 +119,8 @@ class ServiceSettings(_Settings):
     tls_client_ca: str | None = None
     max_body_mib: Annotated[int, Field(ge=1, le=1024)] = 64
     max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
+    max_concurrency_per_client: Annotated[int, Field(ge=1, le=10_000)] = 50
+    max_requests_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 200
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> ServiceSettings:
@@ -143,6 +147,25 @@ class LogSettings(_Settings):
 
     format: Literal["console", "json"] = "console"
     level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def _check_endpoint(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good or "@" in value or any(sign.isspace() for sign in value):
+        raise ValueError("expected the URL of a collector for OTLP over HTTP, such as http://127.0.0.1:4318")
+    return value
+
+
+class TracesSettings(_Settings):
+    """Where spans of passes and of calls of providers go, and which share of them."""
+
+    endpoint: Annotated[str, AfterValidator(_check_endpoint)] | None = None
+    headers: dict[str, SecretStr] = {}
+    sample: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
 
 
 class HeadroomSettings(_Settings):
@@ -272,6 +295,7 @@ class Config(_Settings):
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
     service: ServiceSettings = ServiceSettings()
+    traces: TracesSettings = TracesSettings()
     # Not strict, because a list becomes a tuple; the pools in it are strict by themselves.
     pools: tuple[PoolSettings, ...] = Field(min_length=1, strict=False, description="the resource pools")
 

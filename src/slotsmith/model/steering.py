@@ -24,11 +24,13 @@ class Steering:
     """What is in force of it. `limits` by name stand in the place of the file's.
 
     `kept`: until when (epoch seconds, infinity = until it is asked for) an instance is not given up, by id.
+    `forced`: the instances that are to end whatever their agents are doing.
     """
 
     pause: Pause | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     kept: Mapping[str, float] = field(default_factory=dict)
+    forced: frozenset[str] = frozenset()
 
     def kept_at(self, now: float) -> frozenset[str]:
         """The instances that are not to be given up now."""

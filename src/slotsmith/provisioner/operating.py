@@ -67,6 +67,7 @@ class Operating:
         """The pool is set up."""
         self._pool = pool
         pool.steer(self.steering)
+        pool.terminator.force_again(self.steering.forced)
 
     async def pause(self, by: By) -> None:
         """Begin nothing from now on: no launch, no termination. What is under way goes on.
@@ -154,7 +155,10 @@ class Operating:
             now = self._clock.now()
             decision = Decision(now, terminations=(Termination(instance_id, Reason.OPERATOR),))
             kept = {i: until for i, until in self.steering.kept.items() if i != instance_id}
-            steering = replace(self.steering, kept=kept) if kept != self.steering.kept else None
+            # Those that are gone by now need not be remembered any more.
+            forced = self.steering.forced & pool.books.terminations.keys() | ({instance_id} if force else set())
+            wanted = replace(self.steering, kept=kept, forced=frozenset(forced))
+            steering = wanted if wanted != self.steering else None
             action = Action(now, self._name, by.who, what, by.why, {"instance": instance_id})
             await self._record(action, steering=steering, decision=decision)
             if instance_id not in pool.books.fleet.rows:

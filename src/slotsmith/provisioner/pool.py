@@ -27,6 +27,7 @@ from slotsmith.model.instance import Instance
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
+from slotsmith.model.record import Phase
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.steering import UNSTEERED, Steering
 from slotsmith.providers.base import Provider
@@ -190,7 +191,8 @@ class Pool:
     def _act(self, intents: list[LaunchIntent]) -> None:
         for intent in intents:
             self._start(self._launcher.carry_out(intent))
-        if self.books.terminations or any(map(attrgetter("draining"), self.books.fleet.agents)):
+        waiting = self.terminator.waits_for_listing
+        if waiting or self.books.terminations or any(map(attrgetter("draining"), self.books.fleet.agents)):
             self.drain_due.set()
             self.termination_due.set()
 
@@ -263,7 +265,7 @@ class Pool:
         while left := self._left():
             most = max(most, len(left))
             progress(len(left))
-            fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if i not in self.books.terminations)
+            fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if not self._is_ending(i, force=force))
             if force:
                 self.terminator.force(left)
             self.books.begin_terminations(Decision(self._clock.now(), terminations=fresh), drain=not force)
@@ -276,6 +278,11 @@ class Pool:
         await self.recorder.flush()
         await self.summarize(stopped=True)
         return most
+
+    def _is_ending(self, instance_id: str, *, force: bool) -> bool:
+        """Whether nothing more is to be begun for it; who forces does not wait for a drain that is under way."""
+        record = self.books.terminations.get(instance_id)
+        return record is not None and not (force and record.phase is Phase.DRAINING)
 
     def _left(self) -> Sequence[str]:
         self.observe(self._clock.now())

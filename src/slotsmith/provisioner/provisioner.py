@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final
 
 import structlog
@@ -38,6 +38,11 @@ SETUP_DEADLINE: Final = 60.0
 """Seconds for the set-up of the provider."""
 GATHER: Final = 0.005
 """Seconds between two passes, at least: the first push is served at once, those that follow closely are one pass."""
+BREATH: Final = 9.0
+"""The pause after a pass, at least, in times of what it took: where many pools are pushed to without end, each gathers
+more into a pass instead of all of them keeping the machine from everything else."""
+LONGEST_GATHER: Final = 1.0
+"""Seconds that this pause grows to."""
 LONGEST_PAUSE: Final = 300.0
 """Seconds between two passes, at most: all that could change a decision wakes the pool, so this is only for safety."""
 _STORE_RETRY: Final = 1.0
@@ -48,7 +53,7 @@ class Provisioner:
 
     `run` until `stop`; or, for those who bring their own loop, `setup` and then `provision`, which is one pass with
     everything it leads to. All properties answer at once, from what was last read. `on_pass` is told how long each
-    pass took, in seconds.
+    pass took, in seconds; `around_pass` goes around each, given its number.
     """
 
     def __init__(
@@ -69,11 +74,14 @@ class Provisioner:
         windows: Sequence[Window] = (),
         move_windows: Sequence[Window] = (),
         on_pass: Callable[[float], None] = lambda _: None,
+        around_pass: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         self.pool = pool
         self._schedule = Schedule(policy, windows, move_windows)
         self._provider = provider
         self._scheduler = scheduler
+        # Looked at with each push, and what a class has takes a while to tell.
+        self._lists_drains = scheduler if isinstance(scheduler, ListsDrains) else None
         self._store = store
         self._run_store = run_store
         self._clock = clock
@@ -92,7 +100,9 @@ class Provisioner:
         self._ready: Pool | None = None
         self._passed_at = -math.inf
         self._passes = 0
+        self._gather = GATHER
         self._on_pass = on_pass
+        self._around_pass = around_pass
         self._there_until: dict[str, float] = {}
         self.operating = Operating(
             pool, self._schedule, store=store, run_store=run_store, clock=clock, wake=self._woken.set
@@ -169,7 +179,7 @@ class Provisioner:
     @property
     def drains(self) -> Sequence[DrainRequest]:
         """The agents that a scheduler that pushes is asked to give up."""
-        return self._scheduler.drains() if isinstance(self._scheduler, ListsDrains) else ()
+        return self._lists_drains.drains() if self._lists_drains else ()
 
     def acknowledge(self, answers: Mapping[str, DrainAnswer]) -> Sequence[str]:
         """What a scheduler that pushes says of agents; the names of those that it was not asked for.
@@ -177,9 +187,9 @@ class Provisioner:
         Raises:
             TypeError: the pool's scheduler is one that is asked.
         """
-        if not isinstance(self._scheduler, ListsDrains):
+        if self._lists_drains is None:
             raise TypeError("this pool's scheduler is asked by its connector, so nothing can be acknowledged")
-        strange = self._scheduler.acknowledge(answers)
+        strange = self._lists_drains.acknowledge(answers)
         if self._ready:
             self._ready.drain_due.set()
         return strange
@@ -392,9 +402,11 @@ class Provisioner:
         began = self._clock.now()
         self._passes += 1
         # Whatever a pass begins logs with its number too.
-        with structlog.contextvars.bound_contextvars(**{"pass": self._passes}):
+        with structlog.contextvars.bound_contextvars(**{"pass": self._passes}), self._around_pass(self._passes):
             await pool.run_pass()
-        self._on_pass(self._clock.now() - began)
+        took = self._clock.now() - began
+        self._gather = max(GATHER, min(LONGEST_GATHER, BREATH * took))
+        self._on_pass(took)
 
     async def _wait_for_reason(self, pool: Pool) -> None:
         now = self._clock.now()
@@ -407,7 +419,7 @@ class Provisioner:
             async with asyncio.timeout(max(0.0, deadline - now)):
                 await self._woken.wait()
         now = self._clock.now()
-        await self._clock.sleep(self._rules.next_tick(max(now, self._passed_at + GATHER)) - now)
+        await self._clock.sleep(self._rules.next_tick(max(now, self._passed_at + self._gather)) - now)
         self._woken.clear()
 
     async def _step_forever(self, pool: Pool, step: Callable[[], Awaitable[float | None]], due: asyncio.Event) -> None:
@@ -425,9 +437,11 @@ class Provisioner:
 
     async def _summarize_forever(self, pool: Pool) -> None:
         """Keep `status`, `explain` and the sign of life current, beside the passes and never in their way."""
+        pause = self._bookkeeping.summary_period
         while True:
-            await self._clock.sleep(self._bookkeeping.summary_period)
+            await self._clock.sleep(pause)
             self._passed.clear()
+            began = self._clock.now()
             try:
                 await pool.recorder.flush()
                 await pool.summarize()
@@ -435,6 +449,7 @@ class Provisioner:
                 # Nobody else may have a reason to write soon.
                 pool.recorder.failed(error)
                 continue
+            pause = max(self._bookkeeping.summary_period, BREATH * (self._clock.now() - began))
             # There is no pass before the first listing, and what keeps it away is worth telling.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._bookkeeping.sign_of_life):

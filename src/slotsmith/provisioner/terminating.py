@@ -79,10 +79,20 @@ class Terminator:
         self._undrained: set[str] = set()
         self._released: dict[str, Sequence[Agent]] = {}
         self._forced: set[str] = set()
+        self._force_again: set[str] = set()
 
     def force(self, instance_ids: Iterable[str]) -> None:
         """An operator wants these to end, whatever their agents are doing."""
         self._forced.update(instance_ids)
+
+    def force_again(self, instance_ids: Iterable[str]) -> None:
+        """An operator wanted these to end before this program began; it may have ended before it could ask."""
+        self._force_again.update(instance_ids)
+
+    @property
+    def waits_for_listing(self) -> bool:
+        """Whether something is to end as soon as it is known to be there."""
+        return bool(self._force_again)
 
     async def drain(self) -> float | None:
         """Ask for agents, and give back those that are to stay. Seconds until asking again; None = not needed."""
@@ -156,6 +166,12 @@ class Terminator:
         fleet = self._books.fleet
         over = int(np.count_nonzero(fleet.counted)) > self._max_instances()
         self._released = {i: heard for i, heard in self._released.items() if i in self._books.terminations}
+        for instance_id in [i for i in self._force_again if i in fleet.rows]:
+            self._force_again.discard(instance_id)
+            self._forced.add(instance_id)
+            if instance_id not in self._books.terminations:
+                record = TerminationRecord(Reason.OPERATOR, self._clock.now(), Phase.TERMINATING)
+                self._books.put_termination(instance_id, record)
         self._forced &= self._books.terminations.keys()
         for instance_id, record in list(self._books.terminations.items()):
             row = fleet.rows.get(instance_id)

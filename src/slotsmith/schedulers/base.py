@@ -40,6 +40,13 @@ class DrainAnswer:
     detail: str = ""
 
 
+def as_seen(idle: bool, when_done: bool) -> DrainAnswer:
+    """The answer for an agent of which no more is known than whether it was idle in the last view."""
+    if idle:
+        return DrainAnswer(DrainOutcome.RELEASED)
+    return DrainAnswer(DrainOutcome.WAITING if when_done else DrainOutcome.REFUSED, "busy in the last view")
+
+
 class SchedulerSettings(BaseModel):
     """The `scheduler:` block of a pool; each connector adds its keys. Unknown keys are errors."""
 

@@ -16,6 +16,7 @@ from slotsmith.schedulers.base import (
     SchedulerContext,
     SchedulerPlugin,
     SchedulerSettings,
+    as_seen,
 )
 from slotsmith.settings import PositiveDuration
 
@@ -97,7 +98,7 @@ class PushScheduler:
             if self._settings.drain == "acknowledge":
                 answers[name] = self._acknowledged(request, agent.idle, agent.draining, now)
             else:
-                answers[name] = _as_seen(agent.idle, when_done)
+                answers[name] = as_seen(agent.idle, when_done)
             if answers[name].outcome is DrainOutcome.REFUSED:
                 self._forget(name)
         return answers
@@ -136,12 +137,6 @@ class PushScheduler:
 
     async def close(self) -> None:
         """Nothing to let go of."""
-
-
-def _as_seen(idle: bool, when_done: bool) -> DrainAnswer:
-    if idle:
-        return DrainAnswer(DrainOutcome.RELEASED)
-    return DrainAnswer(DrainOutcome.WAITING if when_done else DrainOutcome.REFUSED, "busy in the last view")
 
 
 def _create(settings: PushSettings, context: SchedulerContext) -> PushScheduler:

@@ -133,10 +133,20 @@ class Gate:
         if request.method not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc.lower() != own:
             raise Problem(403, "a page of another site may change nothing here")
 
+    def recognise(self, authorization: str) -> str | None:
+        """The id of the token in a header, as far as it is known without looking; None = it is not a valid one."""
+        scheme, _, given = authorization.partition(" ")
+        token = self._valid(given.strip(), self._tokens) if self.required and scheme.lower() == "bearer" else None
+        return token.id if token else None
+
     async def _token(self, given: str) -> Token | None:
+        # What cannot be a token is no reason to look.
+        return self._valid(given, await self._known()) if given.startswith(f"{PREFIX}_") else None
+
+    def _valid(self, given: str, known: Mapping[str, Token]) -> Token | None:
         prefix, _, rest = given.partition("_")
         token_id, _, secret = rest.partition("_")
-        token = (await self._known()).get(token_id) if prefix == PREFIX else None
+        token = known.get(token_id) if prefix == PREFIX else None
         if token is None or not hmac.compare_digest(token.hash, hash_of(secret)):
             return None
         return token if token.valid(self._clock.now()) else None

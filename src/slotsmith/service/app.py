@@ -15,9 +15,11 @@ from slotsmith.config.models import ServiceSettings
 from slotsmith.service import changing, page, reading
 from slotsmith.service.context import PROBLEMS, Asked, Service, Who
 from slotsmith.service.guard import Doorkeeper
+from slotsmith.service.limits import PerClient
 from slotsmith.service.metrics import CONTENT_TYPE, Metrics
 from slotsmith.service.problems import MEDIA_TYPE, handle_problems
 from slotsmith.service.pushing import ViewIn
+from slotsmith.service.quick import ShortWay
 from slotsmith.service.shapes import Health
 from slotsmith.store.people import Role
 
@@ -44,7 +46,14 @@ def make_app(service: Service, metrics: Metrics, settings: ServiceSettings) -> A
     _add_metrics(app, metrics)
     page.add_pages(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    return Doorkeeper(app, settings.max_concurrency)
+    limited = PerClient(
+        ShortWay(app, service, metrics),
+        service.clock,
+        service.gate.recognise,
+        rate=settings.max_requests_per_second,
+        most=settings.max_concurrency_per_client,
+    )
+    return Doorkeeper(limited, settings.max_concurrency)
 
 
 def _add_health(app: FastAPI) -> None:

@@ -24,9 +24,7 @@ from slotsmith.service.context import (
 )
 from slotsmith.service.problems import Problem
 from slotsmith.service.pushing import Pushed, ViewIn, read_view
-
-SMALL: Final = 32 * 1024
-"""Bytes of a view that is read at once; a larger one is read beside the event loop."""
+from slotsmith.service.quick import LONGEST_IF_MATCH, SMALL, take
 
 router = APIRouter(responses=WITH_BODY, tags=["changing"])
 _VIEW_BODY: Final[dict[str, Any]] = {
@@ -35,7 +33,7 @@ _VIEW_BODY: Final[dict[str, Any]] = {
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ViewIn"}}},
     }
 }
-IfMatch = Annotated[str | None, Header(max_length=200)]
+IfMatch = Annotated[str | None, Header(max_length=LONGEST_IF_MATCH)]
 
 
 def json_only(request: Request) -> None:
@@ -61,11 +59,9 @@ async def push(
     request: Request, response: Response, place: PushedTo, service: Asked, if_match: IfMatch = None
 ) -> shapes.PushAnswer:
     """Push a scheduler's whole view; a pass follows at once. The answer has the agents that are to be given up."""
-    pushed = await _view(request, service.max_body)
-    taken = service.desk.push(place.name, pushed, if_match)
-    request.app.state.metrics.pushes.labels(place.name, taken.value).inc()
-    response.headers["ETag"] = f'"{pushed.tag}"'
-    return shapes.PushAnswer(status=taken.value, sequence=pushed.sequence, drains=_drains(place.provisioner))
+    body, headers = await take(request, place, service, request.app.state.metrics, if_match)
+    response.headers.update(headers)
+    return shapes.PushAnswer(**body)
 
 
 @router.get("/pools/{pool}/scaling-info")

@@ -122,6 +122,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (404, "there is no such pool or instance"),
         (409, "not as things are"),
         (422, "what was sent is not what is expected, with the path of what is wrong"),
+        (429, "too many requests of this client, try again later"),
         (503, "not now, try again"),
     )
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
@@ -10,10 +11,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from slotsmith.clock import Clock
 from slotsmith.config.assembly import Watch
-from slotsmith.model.instance import Instance, InstanceState
+from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch import IntentState
-from slotsmith.model.offering import Offering
-from slotsmith.providers.base import LaunchRequest, LaunchResult, Market, Provider, ProviderError, market_of
+from slotsmith.providers.base import Provider
+from slotsmith.providers.watched import Watched, outcome
 from slotsmith.service.context import Service
 from slotsmith.store.base import Changes
 
@@ -42,7 +43,7 @@ class Metrics(Watch):
         def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
             return Histogram(f"slotsmith_{name}", text, ("pool", *labels), registry=self.registry, buckets=buckets)
 
-        self.pushes = counter("pushes", "Views that were pushed, by what became of them", "status")
+        self._pushes = counter("pushes", "Views that were pushed, by what became of them", "status")
         self._decisions = counter("decisions", "Decisions on record that launch, terminate or leave unmet", "kind")
         self._launches = counter("launches", "Launch intents that were answered", "result")
         self._launched = counter("instances_launched", "Instances that were granted")
@@ -70,20 +71,30 @@ class Metrics(Watch):
         """What Prometheus reads."""
         return generate_latest(self.registry)
 
+    def pushed(self, pool: str, status: str) -> None:
+        """A view was pushed."""
+        self._pushes.labels(pool, status).inc()
+
     def provider(self, pool: str, provider: Provider) -> Provider:
-        return _Counted(self, pool, provider)
+        def around(call: str, _known: Mapping[str, str | int]) -> AbstractContextManager[None]:
+            return self._counting(pool, call)
+
+        return Watched(provider, around)
 
     def passed(self, pool: str, seconds: float) -> None:
         self._passes.labels(pool).observe(seconds)
 
-    def called(self, pool: str, call: str, result: str, seconds: float) -> None:
-        """A call of a provider has ended."""
-        self._calls.labels(pool, call, result).inc()
-        self._call_seconds.labels(pool, call).observe(seconds)
-
-    def now(self) -> float:
-        """Epoch seconds."""
-        return self._clock.now()
+    @contextmanager
+    def _counting(self, pool: str, call: str) -> Iterator[None]:
+        began, error = self._clock.now(), None
+        try:
+            yield
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self._calls.labels(pool, call, outcome(error)).inc()
+            self._call_seconds.labels(pool, call).observe(self._clock.now() - began)
 
     def _committed(self, changes: Changes) -> None:
         pool, decision = changes.pool, changes.decision
@@ -203,59 +214,3 @@ def _unmet(summary: Mapping[str, Any]) -> dict[str, int]:
             reason = reason.replace("##", "#")
         found[reason] = found.get(reason, 0) + each["count"]
     return found
-
-
-class _Counted:
-    """A provider whose calls are counted and timed."""
-
-    def __init__(self, metrics: Metrics, pool: str, provider: Provider) -> None:
-        self.poll_period = provider.poll_period
-        self.consistency_window = provider.consistency_window
-        self.token_lifetime = provider.token_lifetime
-        self._metrics = metrics
-        self._pool = pool
-        self._provider = provider
-
-    async def setup(self) -> None:
-        await self._counted("setup", self._provider.setup())
-        # Some know these only now.
-        self.poll_period = self._provider.poll_period
-        self.consistency_window = self._provider.consistency_window
-        self.token_lifetime = self._provider.token_lifetime
-
-    def offerings(self) -> Sequence[Offering]:
-        return self._provider.offerings()
-
-    def market(self) -> Market:
-        return market_of(self._provider)
-
-    async def list_instances(self) -> Sequence[Instance]:
-        found: Sequence[Instance] = await self._counted("list", self._provider.list_instances())
-        return found
-
-    async def launch(self, request: LaunchRequest) -> LaunchResult:
-        result: LaunchResult = await self._counted("launch", self._provider.launch(request))
-        return result
-
-    async def terminate(self, instance_ids: Sequence[str]) -> Mapping[str, ProviderError]:
-        failed: Mapping[str, ProviderError] = await self._counted("terminate", self._provider.terminate(instance_ids))
-        return failed
-
-    async def close(self) -> None:
-        await self._provider.close()
-
-    async def _counted(self, call: str, work: Any) -> Any:
-        began, result = self._metrics.now(), "cancelled"
-        try:
-            answer = await work
-            result = "ok"
-        except ProviderError as error:
-            result = error.kind.value
-            raise
-        except Exception:
-            result = "fault"
-            raise
-        else:
-            return answer
-        finally:
-            self._metrics.called(self._pool, call, result, self._metrics.now() - began)

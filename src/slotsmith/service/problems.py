@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException
 from slotsmith.provisioner.operating import NoSuchInstanceError, NotPossibleError
 from slotsmith.store.base import StoreError
 from slotsmith.text import one_line
+from slotsmith.wire import told_errors
 
 MEDIA_TYPE = "application/problem+json"
-_MOST_ERRORS = 20
 
 
 class WrongField(BaseModel):
@@ -64,12 +64,7 @@ def problem_body(status: int, detail: str, errors: Sequence[WrongField] = ()) ->
 
 def wrong_fields(errors: Sequence[Any]) -> list[WrongField]:
     """What pydantic found, as paths that a person can follow."""
-    told = []
-    for error in errors[:_MOST_ERRORS]:
-        location = [each for each in error["loc"] if each != "body"]
-        path = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in location).lstrip(".")
-        told.append(WrongField(path=one_line(path, 200), message=one_line(error["msg"], 200)))
-    return told
+    return [WrongField(path=path, message=message) for path, message in told_errors(errors)]
 
 
 def handle_problems(app: FastAPI) -> None:

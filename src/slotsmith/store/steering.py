@@ -23,6 +23,7 @@ def steering_values(pool: str, at: float, value: Steering | None) -> list[Values
         "limits": dict(value.limits),
         # JSON has no infinity.
         "kept": {i: None if math.isinf(until) else until for i, until in value.kept.items()},
+        "forced": sorted(value.forced),
     }
     return [{"pool": pool, "changed_at": at, "body": json.dumps(body)}]
 
@@ -30,7 +31,8 @@ def steering_values(pool: str, at: float, value: Steering | None) -> list[Values
 def steering_of(row: Row[Any]) -> Steering:
     body = json.loads(row.body)
     kept = {i: math.inf if until is None else until for i, until in body["kept"].items()}
-    return Steering(Pause(**body["pause"]) if body["pause"] else None, body["limits"], kept)
+    forced = frozenset(body.get("forced", ()))
+    return Steering(Pause(**body["pause"]) if body["pause"] else None, body["limits"], kept, forced)
 
 
 def action_values(action: Action) -> Values:

@@ -17,12 +17,13 @@ from slotsmith.cli.demo.cluster import (
     running_scheduler,
     worker_command,
 )
+from slotsmith.cli.demo.page import make_metrics, page
 from slotsmith.cli.demo.show import Outcome, Show
 from slotsmith.cli.demo.story import Story, reasons
 from slotsmith.cli.demo.work import Piece, count_primes, count_primes_directly, pieces
 from slotsmith.clock import Clock, SystemClock
 from slotsmith.config import Config, load_config
-from slotsmith.config.assembly import Assembly
+from slotsmith.config.assembly import UNWATCHED, Assembly
 from slotsmith.provisioner import Provisioner
 from slotsmith.store.sql import SqlStore, open_store
 
@@ -94,14 +95,18 @@ class Demo:
         if self._address is None:
             self._tell("starting a Dask scheduler with no workers")
         scheduler = dask_scheduler(self._directory) if self._address is None else running_scheduler(self._address)
+        metrics = asyncio.create_task(make_metrics(self._clock))
         async with scheduler as address:
-            config = self._configuration(address)
-            with open_store(config.store.url) as store, Assembly(config, store) as assembly:
+            config, watch = self._configuration(address), await metrics
+            with open_store(config.store.url) as store, Assembly(config, store, watch=watch or UNWATCHED) as assembly:
                 async with Client(address, asynchronous=True) as client:
-                    return await self._with_pool(assembly, store, client)
+                    if watch is None:
+                        return await self._with_pool(assembly, store, client, assembly.provisioner(config.pools[0]))
+                    async with page(assembly, watch) as (where, make):
+                        self._tell(f"the same on a web page, while it lasts: {where}")
+                        return await self._with_pool(assembly, store, client, make())
 
-    async def _with_pool(self, assembly: Assembly, store: SqlStore, client: Client) -> Outcome:
-        pool = assembly.provisioner(assembly.config.pools[0])
+    async def _with_pool(self, assembly: Assembly, store: SqlStore, client: Client, pool: Provisioner) -> Outcome:
         running = asyncio.create_task(pool.run())
         try:
             futures = self._submit(client)
