@@ -1,8 +1,9 @@
 """What holds for all tests: helpers found by name (`from provisioner.world import World`), order, and Hypothesis."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -38,6 +39,16 @@ def _migrated_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sql, "migrate", migrate)
         yield
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a sweep one after the other in here; processes of their own take longer to start than such runs do."""
+
+    def one_by_one(work: Any, arguments: Sequence[Any], *, progress: Callable[[int, float], None]) -> list[Any]:
+        return [work(argument, lambda _: None) for argument in arguments]
+
+    monkeypatch.setattr("slotsmith.cli.side_by_side.side_by_side", one_by_one)
 
 
 def _statements() -> list[str]:

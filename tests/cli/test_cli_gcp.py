@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from cli.command_line import CommandLine
 from providers.gcp.gce_cloud import Cloud
 from providers.gcp.gce_faults import FORBIDDEN, Fault, OperationFault
 from providers.gcp.gce_server import GceServer
-from system.daemon import Daemon, Queue
+from system.cloud_pool import CloudPool
+from system.daemon import Daemon
 from waiting import wait_until
 
 PREFIX = "https://www.googleapis.com/compute/v1/projects/proj"
@@ -101,35 +100,19 @@ def test_pools_elsewhere(slotsmith: CommandLine, server: GceServer) -> None:
     ]
 
 
-class Fleet:
-    """A daemon with a pool on GCE, whose running machines sign in as agents."""
+def pool_on(directory: Path, server: GceServer, **more: Any) -> CloudPool:
+    """A daemon with a pool on this server."""
 
-    def __init__(self, directory: Path, server: GceServer, **more: Any) -> None:
-        self.queue = Queue(directory / "queue")
-        self.server = server
-        pool = {**self.queue.pool("gpu"), "provider": provider(server, **more), "max_instances": 4}
-        self.daemon = Daemon(directory)
-        config = {"cluster": "team", "store": {"url": f"sqlite:///{directory}/books.db"}, "pools": [pool]}
-        (directory / "slotsmith.yaml").write_text(json.dumps(config))
+    def machines() -> dict[str, bool]:
+        with server.lock:
+            server.cloud.tick()
+            return {name: machine.status == "RUNNING" for (_, name), machine in server.cloud.machines.items()}
 
-    def sign_in(self) -> int:
-        """Let agents be where machines run, and nowhere else; how many machines there are."""
-        with self.server.lock:
-            self.server.cloud.tick()
-            machines = {name: machine.status for (_, name), machine in self.server.cloud.machines.items()}
-        for name in set(self.queue.live()) - machines.keys():
-            (self.queue.agents / name).unlink()
-        for name, status in machines.items():
-            if status == "RUNNING":
-                (self.queue.agents / name).touch()
-        return len(machines)
-
-    def until(self, count: int) -> None:
-        wait_until(lambda: self.sign_in() == count, what=f"{count} machines\n{self.daemon.log()}")
+    return CloudPool(directory, provider(server, **more), machines)
 
 
 def test_a_pool_goes_up_and_down(tmp_path: Path, server: GceServer) -> None:
-    fleet = Fleet(tmp_path, server)
+    fleet = pool_on(tmp_path, server)
     with fleet.daemon as daemon:
         server.cloud.operation_faults.append(OperationFault("ZONE_RESOURCE_POOL_EXHAUSTED", created=2))
         fleet.queue.demand(3)
@@ -151,7 +134,7 @@ def test_w72_a_stock_out_moves_the_launch_to_another_zone_and_what_is_preempted_
     server.cloud.room["us-central1-a"] = 0
     prices = tmp_path / "prices.csv"
     prices.write_text("instance_type,market,price_per_hour\nn1-standard-8,spot,0.08\n")
-    fleet = Fleet(tmp_path, server, zones=["us-central1-a", "us-central1-b"], prices=str(prices), spot=True)
+    fleet = pool_on(tmp_path, server, zones=["us-central1-a", "us-central1-b"], prices=str(prices), spot=True)
     with fleet.daemon as daemon:
         fleet.queue.demand(2)
         daemon.start()
@@ -219,35 +202,14 @@ def test_i3_the_daemon_is_killed_at_every_call(tmp_path: Path, after: bool) -> N
 
 
 def killed_at(directory: Path, server: GceServer, fault: Fault) -> None:
-    fleet = Fleet(directory, server)
-    killed: list[int] = []
+    fleet = pool_on(directory, server)
+    fault.act = fleet.kill
+    server.faults.add(fault)
 
-    def kill() -> None:
-        process = fleet.daemon.process
-        assert process is not None
-        os.kill(process.pid, signal.SIGKILL)
-        killed.append(process.wait())
-
-    fault.act = kill
-    with fleet.daemon as daemon:
-        server.faults.add(fault)
-        fleet.queue.demand(3)
-        daemon.start()
-        wait_until(lambda: fleet.sign_in() == 3 or bool(killed), what=f"machines\n{daemon.log()}")
-        if killed:
-            daemon.start()
-        fleet.until(3)
-        fleet.queue.demand(0)
-        alive = not killed
-        wait_until(lambda: fleet.sign_in() == 0 or (alive and bool(killed)), what=f"none\n{daemon.log()}")
+    def comes() -> bool:
+        # From here on it is too late for it.
         server.faults.clear()
-        if fault.times == 0:
-            wait_until(lambda: bool(killed), what="the kill")
-        if alive and killed:
-            daemon.start()
-        fleet.until(0)
-        # One that has just started and hears no signals yet would not end as a daemon does.
-        starts = 2 if killed else 1
-        wait_until(lambda: daemon.log().count("[slotsmith.daemon]") >= starts, what="the last start")
-        daemon.stop()
+        return fault.times == 0
+
+    fleet.live_with_a_kill(3, comes=comes)
     assert len(server.cloud.created_ever) == 3, fault

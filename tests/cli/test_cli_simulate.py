@@ -147,6 +147,7 @@ def test_a_sweep_runs_each_value(slotsmith: CommandLine) -> None:
     assert runs[0]["cost_usd"] < runs[1]["cost_usd"]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_charts_of_a_run_and_of_a_sweep(slotsmith: CommandLine) -> None:
     assert slotsmith(*RUN, "--plot", "run.html").status == 0
     assert "Pool gpu" in (slotsmith.directory / "run.html").read_text()

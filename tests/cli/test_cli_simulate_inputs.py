@@ -163,6 +163,7 @@ def test_a_schedule_is_not_simulated_without_a_word(slotsmith: CommandLine) -> N
     assert_one_line(slotsmith(*GPU), "pool 'gpu' has a schedule, which is not simulated")
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_limits_in_dollars_can_be_swept(slotsmith: CommandLine) -> None:
     said = slotsmith(*GPU, "--sweep", "max_dollars_per_hour=3.5,12", "--json")
     assert said.status == 0, said.err

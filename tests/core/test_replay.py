@@ -19,7 +19,7 @@ from slotsmith.model.agent import Agent
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch import InFlight
 from slotsmith.model.launch_error import ErrorKind, LaunchFailures
-from slotsmith.model.offering import Offering
+from slotsmith.model.offering import Offering, Shortage
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
@@ -115,6 +115,7 @@ def test_every_key_is_read() -> None:
                                     "offering": "o",
                                     "capacity": {"cpus": 1},
                                     "detail": "d",
+                                    "reclaimed": True,
                                 },
                                 {"id": "i2", "launch": 3, "agent": "a2", "state": "pending-request"},
                             ],
@@ -147,6 +148,7 @@ def test_every_key_is_read() -> None:
                             },
                             "in_flight": [{"token": "t1", "count": 2, "at": -1}],
                             "draining": ["i2"],
+                            "shortages": {"o": {"until": 7, "reason": "none left"}},
                             "expect": {"instnaces": "not read"},
                         },
                         {"at": 1, "instances": [], "scaling_info": {"desired_new": 3}, "in_flight": 2},
@@ -161,7 +163,7 @@ def test_every_key_is_read() -> None:
     assert case.offering.capacity == capacity
     first, second = case.ticks
     assert first.instances[0].launched_at < -1e10
-    assert first.instances[0][4:] == ("t", "o", Resources(cpus=1), "d")
+    assert first.instances[0][4:] == ("t", "o", Resources(cpus=1), "d", True)
     assert first.instances[0].agent_name == "i1"
     assert first.instances[1] == Instance("i2", InstanceState.PENDING_REQUEST, 3, "a2")
     assert first.info is not None
@@ -170,6 +172,7 @@ def test_every_key_is_read() -> None:
     assert first.info.groups == (Group("g", 5, 1), Group("h"))
     assert first.in_flight == (InFlight("t1", case.offering.name, 2, -1),)
     assert first.draining == {"i2"}
+    assert first.shortages == {"o": Shortage(7, "none left")}
     assert (second.info and second.info.desired_new, second.in_flight[0].count) == (3, 2)
 
 

@@ -14,7 +14,7 @@ from slotsmith.model.decision import Decision, Reason
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch import InFlight
 from slotsmith.model.launch_error import ErrorKind, JoinFailures, LaunchFailures
-from slotsmith.model.offering import Offering
+from slotsmith.model.offering import Offering, Shortage
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
@@ -256,3 +256,47 @@ def test_idle_agents_are_used_first_by_what_they_are() -> None:
     assert not decide(view_of((here,), fleet=fleet, agents=agents), MANY, NOW).launches
     elsewhere = tasks_of(4, constraints=Constraints(instance_types=("large",)))
     assert launched(decide(view_of((elsewhere,), fleet=fleet, agents=agents), MANY, NOW)) == {SPOT.name: 1}
+
+
+def short_of(*offerings: Offering, until: float = NOW + 60) -> dict[str, Shortage]:
+    return {each.name: Shortage(until, "no capacity in another pool's launch") for each in offerings}
+
+
+def test_what_there_was_no_room_for_lately_is_launched_last_and_told() -> None:
+    decision = decide(view_of((tasks_of(4),), shortages=short_of(SPOT)), MANY, NOW)
+    assert launched(decision) == {LARGE.name: 1}
+    assert decision.launches[0].reason.endswith(f"without {SPOT.name}, which there was no room for lately")
+    assert decision.unmet == ()
+    assert decision.next_deadline == NOW + 60
+    # It is over, and nothing else has changed.
+    assert launched(decide(view_of((tasks_of(4),), shortages=short_of(SPOT)), MANY, NOW + 60)) == {SPOT.name: 1}
+
+
+@pytest.mark.parametrize(
+    ("task", "policy"),
+    [
+        # No other one will do: for what the task wants, for its size, or for the money.
+        (tasks_of(4, constraints=Constraints(markets=("spot",))), MANY),
+        (tasks_of(4), replace(MANY, max_dollars_per_hour=2.0)),
+    ],
+)
+def test_what_there_was_no_room_for_is_tried_where_nothing_else_will_do(task: TaskClass, policy: Policy) -> None:
+    decision = decide(view_of((task,), shortages=short_of(SPOT)), policy, NOW)
+    assert launched(decision) == {SPOT.name: 1}
+    assert decision.unmet == ()
+
+
+def test_when_there_was_no_room_anywhere_the_cheapest_is_tried() -> None:
+    assert launched(decide(view_of((tasks_of(4),), shortages=short_of(*ALL)), MANY, NOW)) == {SPOT.name: 1}
+    # A launch of the pool's own that failed is another matter: that offering rests.
+    view = view_of((tasks_of(4),), shortages=short_of(*ALL), failing={SPOT.name: failing(NOW + 30)})
+    assert launched(decide(view, MANY, NOW)) == {LARGE.name: 1}
+
+
+def test_the_minimum_and_the_headroom_go_round_a_shortage_too() -> None:
+    view = view_of(shortages=short_of(SMALL))
+    assert launched(decide(view, replace(MANY, min_instances=2), NOW)) == {SPOT.name: 2}
+    assert launched(decide(view, replace(MANY, headroom_slots=1), NOW)) == {SPOT.name: 1}
+    everything = view_of(shortages=short_of(*ALL))
+    assert launched(decide(everything, replace(MANY, min_instances=2), NOW)) == {SMALL.name: 2}
+    assert launched(decide(everything, replace(MANY, headroom_slots=1), NOW)) == {SMALL.name: 1}

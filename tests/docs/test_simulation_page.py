@@ -83,11 +83,7 @@ def test_the_run_that_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown_output("## Replay a trace") == words(capsys.readouterr().out)
 
 
-def test_the_sweep_that_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def in_this_process(work: Any, arguments: list[Any], *, progress: Any) -> list[Any]:
-        return [work(argument, lambda _: None) for argument in arguments]
-
-    # Processes of their own have tests of their own, and take longer to start than all the rest.
-    monkeypatch.setattr("slotsmith.cli.side_by_side.side_by_side", in_this_process)
+@pytest.mark.usefixtures("in_this_process")
+def test_the_sweep_that_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUN, "--sweep", SWEEP]) == 0
     assert shown_output("## Sweep a parameter") == words(capsys.readouterr().out)

@@ -148,6 +148,21 @@ def test_i4_work_that_is_not_moved_in_time_goes_on_where_it_is() -> None:
     asyncio.run(check())
 
 
+def test_who_forces_the_end_of_a_pool_does_not_wait_for_a_move() -> None:
+    async def check() -> None:
+        world = world_of()
+        world.refusing["old"] = DrainAnswer(DrainOutcome.WAITING, "it moves")
+        await until_replaced(world, used=2)
+        await world.passes(3)
+        assert world.drains, "it is being drained"
+        begun = world.clock.now()
+        await world.pool.down(force=True)
+        assert world.provider.instances == {}
+        assert world.clock.now() < begun + MOVE_PATIENCE / 2
+
+    asyncio.run(check())
+
+
 def test_work_that_begins_while_the_replacement_starts_keeps_the_old_one() -> None:
     async def check() -> None:
         world = world_of(min_instances=1)

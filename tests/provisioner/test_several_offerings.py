@@ -9,15 +9,18 @@ from dataclasses import replace
 import pytest
 
 from provisioner.world import FakeProvider, World
+from slotsmith.core.recording import fold
 from slotsmith.model.agent import Agent
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch_error import ErrorKind
-from slotsmith.model.offering import Offering
+from slotsmith.model.offering import Offering, Shortage
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.task import TaskClass
-from slotsmith.providers.base import LaunchRequest, ProviderError
+from slotsmith.providers.base import LaunchRequest, Market, ProviderError
+from slotsmith.reports.narrative import narrate
+from slotsmith.reports.report import PoolReport, troubles
 
 SIX = Offering("six", Resources(6), price=5.0)
 FOUR = Offering("four", Resources(4), price=3.4)
@@ -176,5 +179,96 @@ def test_the_policy_of_the_hour_is_the_one_that_is_decided_by() -> None:
         await world.passes(1, step=600.0)
         assert asked(world) == [("four", 2)]
         assert world.pool.policy.min_instances == 0
+
+    asyncio.run(check())
+
+
+def test_prices_that_move_reach_a_pool_that_runs() -> None:
+    async def check() -> None:
+        world = world_of(max_idle_agent_period=1000)
+        await world.pool.setup()
+        cheap_four = (SIX, replace(FOUR, price=0.5))
+        push(world, (TaskClass(Resources(4)),))
+        world.provider.on_offer = cheap_four  # type: ignore[attr-defined]
+        await world.passes()
+        assert asked(world) == [("four", 1)]
+        # Paid for at the price at which it came, and what comes later at that of its time.
+        await world.passes()
+        world.provider.on_offer = (SIX, replace(FOUR, price=4.0))  # type: ignore[attr-defined]
+        push(world, (TaskClass(Resources(4), 2),))
+        await world.passes(2)
+        assert next(span.price for span in world.store.spans("p", 0.0, 1e9)) == 0.5
+        assert {span.price for span in world.store.spans("p", 0.0, 1e9)} <= {0.5, 4.0, 5.0}
+        assert asked(world) == [("four", 1), ("four", 1)]
+        summary = await world.pool.summary()
+        assert summary is not None
+        assert [(each["name"], each["price"]) for each in summary["offerings"]] == [
+            ("six/on-demand", 5.0),
+            ("four/on-demand", 4.0),
+        ]
+
+    asyncio.run(check())
+
+
+def test_the_first_offering_stays_the_first_and_offers_that_make_no_sense_change_nothing() -> None:
+    async def check() -> None:
+        world = world_of()
+        await world.pool.setup()
+        assert world.pool.instance_type == "six"
+        world.provider.on_offer = (FOUR, SIX)  # type: ignore[attr-defined]
+        await world.passes()
+        # The scheduler counts in these.
+        assert (world.pool.instance_type, world.pool.slots_per_instance) == ("six", 6)
+        for useless in ((), (SIX, replace(FOUR, price=None)), (SIX, SIX)):
+            world.provider.on_offer = useless  # type: ignore[attr-defined]
+            await world.passes()
+            summary = await world.pool.summary()
+            assert summary is not None
+            assert [each["name"] for each in summary["offerings"]] == ["six/on-demand", "four/on-demand"]
+        world.provider.on_offer = (FOUR,)  # type: ignore[attr-defined]
+        await world.passes()
+        assert world.pool.instance_type == "four"
+
+    asyncio.run(check())
+
+
+class ShortProvider(SeveralProvider):
+    """One that remembers where there was no room."""
+
+    short: dict[str, Shortage] = {}  # noqa: RUF012 - set by tests
+
+    def market(self) -> Market:
+        return Market(self.short, priced_at=900.0)
+
+
+def test_a_shortage_that_the_provider_remembers_is_gone_round_and_told() -> None:
+    async def check() -> None:
+        world = World(max_instances=20)
+        world.provider = ShortProvider(world.clock)
+        world.pool = world.provisioner()
+        world.provider.short = {FOUR.name: Shortage(1060.0, "no capacity for another pool")}
+        await world.pool.setup()
+        push(world, (TaskClass(Resources(4)),))
+        await world.passes()
+        assert asked(world) == [("six", 1)]
+        summary = await world.pool.summary()
+        assert summary is not None
+        assert summary["priced_at"] == 900.0
+        assert [each["shortage"] for each in summary["offerings"]] == [
+            None,
+            {"until": 1060.0, "reason": "no capacity for another pool"},
+        ]
+        report = PoolReport("p", True, summary)
+        now = world.clock.now()
+        assert any("four/on-demand is tried last until" in line for line in troubles(report, now))
+        narrated = list(narrate(report, {"intents": [], "decisions": [], "moves": []}, now))
+        assert "at prices of 1m41s ago" in narrated[0]
+        # What it was decided from is on record, to be tried again.
+        rows = list(world.store.recorded_views("p"))
+        assert fold("p", rows)["cases"][0]["ticks"][0]["shortages"][FOUR.name]["until"] == 1060.0
+        world.clock.at = 1061.0
+        push(world, (TaskClass(Resources(4), 2),))
+        await world.passes()
+        assert asked(world)[-1] == ("four", 1)
 
     asyncio.run(check())

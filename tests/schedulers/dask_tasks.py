@@ -32,11 +32,13 @@ def held_outside(gate: str, value: Any = None) -> Any:
     return held(gate, value)
 
 
-def noted(directory: str, number: int, seconds: float) -> int:
-    """Writes down that it was started, and takes some time; the square of `number`."""
+def noted(directory: str, number: int, seconds: float, gate: str = "") -> int:
+    """Writes down that it was started, takes some time, and until the file `gate` exists; the square of `number`."""
     with (Path(directory) / f"starts-{os.getpid()}").open("a") as file:
         file.write(f"{number}\n")
     time.sleep(seconds)
+    while gate and not Path(gate).exists():
+        time.sleep(0.01)
     return number * number
 
 

@@ -90,6 +90,11 @@ class Pool:
         """How many agents have a task."""
         return sum(not agent.idle for agent in self.provisioner.agents)
 
+    def going(self) -> int:
+        """How many instances are being given up."""
+        summary = self._store.summary("p") or {}
+        return sum(each["termination"] is not None for each in summary.get("instances", ()))
+
     async def gone(self) -> None:
         """Return when there is no instance any more, and that is on record."""
 
@@ -122,12 +127,18 @@ class Load:
         self.numbers = itertools.count()
         self.squares: dict[int, int] = {}
 
-    def submit(self, seconds: list[float], slots: int) -> dict[int, Any]:
-        """One task for each of `seconds`, each on so many slots; the futures by number."""
+    def submit(self, seconds: list[float], slots: int, gate: str = "") -> dict[int, Any]:
+        """A task for each of `seconds`, each on so many slots, that ends when `gate` is open; the futures by number."""
         numbers = list(itertools.islice(self.numbers, len(seconds)))
         needs = {"slot": slots} if slots else None
         futures = self._client.map(
-            dask_tasks.noted, [self._directory] * len(numbers), numbers, seconds, resources=needs, pure=False
+            dask_tasks.noted,
+            [self._directory] * len(numbers),
+            numbers,
+            seconds,
+            [gate] * len(numbers),
+            resources=needs,
+            pure=False,
         )
         return dict(zip(numbers, futures, strict=True))
 
@@ -234,16 +245,21 @@ async def shrinks_under_load(place: Place) -> None:
     """Three agents at work, then only one is allowed: the others finish what they have begun, and go."""
     async with place.cluster.client() as client:
         load = Load(client, place.directory)
+        one, two, three = (str(place.directory / f"gate-{number}") for number in range(3))
         async with place.pool(MOST) as pool:
-            first = load.submit([0.1] * 30, 1)
+            first = load.submit([0.1] * 30, 1, one)
             await until(lambda: pool.working() == MOST, what="three agents at work")
+            open_gate(one)
             await load.take(first)
-            long = load.submit([3.0] * (MOST * SLOTS), 1)
+            long = load.submit([0.1] * (MOST * SLOTS), 1, two)
             await until(lambda: long.keys() <= starts_in(place.directory).keys(), what="a long task on every slot")
-            behind = load.submit([0.1] * 60, 1)
+            behind = load.submit([0.1] * 60, 1, three)
         async with place.pool(1) as pool:
+            await until(lambda: pool.going() == MOST - 1, what="two agents that are to go")
+            open_gate(two)
             await until(lambda: len(pool.ends()) == MOST - 1, what="one instance less than there were")
             unfinished = sum(not future.done() for future in behind.values())
+            open_gate(three)
             await load.take(long)
             await load.take(behind)
             why = Counter(why for _, why in pool.ends().values())

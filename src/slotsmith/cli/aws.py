@@ -1,10 +1,10 @@
-"""`slotsmith aws`: would a pool on EC2 work?"""
+"""`slotsmith aws`: would a pool on EC2 work, and what could it launch?"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,11 +25,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(_group, name="aws")
 
 
-@_group.callback()
-def _root() -> None:
-    """A group, though it has one command."""
-
-
 @_group.command("check")
 def check(pool: AnyPoolArgument = None, config: ConfigOption = DEFAULT_CONFIG, json_output: JsonOption = False) -> int:
     """Ask EC2 whether it would do what the pool needs: credentials, rights, image, types, quotas, queue.
@@ -47,6 +42,57 @@ def check(pool: AnyPoolArgument = None, config: ConfigOption = DEFAULT_CONFIG, j
     if json_output:
         write_json({name: [asdict(each) for each in findings] for name, findings in found.items()})
     return 0 if all(each.ok for findings in found.values() for each in findings) else FAILED
+
+
+@_group.command("catalog")
+def catalog(
+    pool: AnyPoolArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Some usual types at list prices, from the package; asks nobody.")
+    ] = False,
+) -> None:
+    """Print what pools on EC2 may launch, with today's prices, as `slotsmith plan --catalog` reads it.
+
+    Of several pools each type, zone and market is told once. Exit status 1 = EC2 cannot be asked.
+    """
+    import asyncio
+
+    if offline:
+        from slotsmith.providers.aws.lines import shipped
+
+        typer.echo(shipped(), nl=False)
+        return
+    settings = read(config)
+    names = [each.name for each in settings.pools if each.provider.type == "aws"]
+    if not names:
+        raise CommandError(f"{config} has no pool with provider: {{type: aws}}")
+    chosen = names if pool is None else [known_name(pool, names, f"{config} with provider: {{type: aws}}")]
+    told = [line for name in chosen for line in asyncio.run(_lines(settings, name))]
+    # The heading is the same for all.
+    for line in dict.fromkeys(told):
+        typer.echo(line)
+
+
+async def _lines(settings: Config, name: str) -> list[str]:
+    from slotsmith.clock import SystemClock
+    from slotsmith.providers.aws.catalogue import look_up
+    from slotsmith.providers.aws.client import AwsClient
+    from slotsmith.providers.aws.kept import Kept
+    from slotsmith.providers.aws.lines import lines_of
+    from slotsmith.providers.aws.provider import connection
+    from slotsmith.providers.aws.settings import AwsSettings
+    from slotsmith.providers.base import ProviderError
+
+    pool = settings.pool(name)
+    assert pool is not None
+    assert isinstance(pool.provider, AwsSettings)
+    clock = SystemClock()
+    try:
+        client = AwsClient(await connection(pool.provider), clock)
+        return lines_of(await look_up(client, pool.provider, clock.now(), Kept()), pool.provider).splitlines()
+    except ProviderError as error:
+        raise CommandError(f"pool {name}: {one_line(str(error))}", FAILED) from error
 
 
 async def _findings(settings: Config, name: str, *, quiet: bool) -> list[Finding]:

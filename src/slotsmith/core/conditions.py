@@ -15,8 +15,12 @@ from slotsmith.model.policy import Policy
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conditions:
-    """The rows of the fleet by condition; `counted` and all below it leave out what is draining or a stray."""
+    """The rows of the fleet by condition; `counted` and all below it leave out what is draining or a stray.
 
+    `reclaimed`: what the provider takes away soon, and nobody has asked to drain yet; it is in no other of them.
+    """
+
+    reclaimed: Mask
     counted: Mask
     stopped: Mask
     pending: Mask
@@ -39,6 +43,10 @@ def conditions(view: View, policy: Policy, now: float) -> Conditions:
     """Sort every listed instance into its condition at `now`."""
     fleet = view.fleet
     ours = ~fleet.mask(view.draining | view.strays) if view.draining or view.strays else np.True_
+    # Whatever is placed there now is lost with it: it serves nobody any more, though its agent may be at work.
+    reclaimed = fleet.can_have_agent & fleet.reclaimed & ours
+    if reclaimed.any():
+        ours = ours & ~reclaimed
     counted = fleet.counted & ours
     # A listing may lag behind the scheduler: what has an agent is no request any more.
     pending = fleet.is_in(InstanceState.PENDING_REQUEST) & ours & (fleet.agent == NO_AGENT)
@@ -57,6 +65,7 @@ def conditions(view: View, policy: Policy, now: float) -> Conditions:
     long_idle = idle & (now > fleet.idle_since + policy.max_idle_agent_period)
     long_disconnected = disconnected & (now > disconnected_since + policy.max_agent_disconnect_period)
     return Conditions(
+        reclaimed=reclaimed,
         counted=counted,
         # One that was stopped and works again was started by somebody, and the listing lags.
         stopped=fleet.is_in(InstanceState.STOPPED) & ours & (fleet.agent != BUSY_AGENT),

@@ -19,7 +19,7 @@ from slotsmith.core.demand import Demand
 from slotsmith.core.fleet import NO_AGENT
 from slotsmith.core.headroom import free_slots
 from slotsmith.core.rooms import NO_WORK, Room, Rooms, Work
-from slotsmith.core.several import open_offerings
+from slotsmith.core.several import open_offerings, short
 from slotsmith.core.spending import limits_on
 from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
@@ -280,8 +280,10 @@ class _Pass:
         in_all = len(view.fleet) + view.in_flight_count + len(self._launches)
         at_most = f"the pool is at its maximum of {policy.max_instances} instances"
         full = at_most if in_all >= policy.max_instances else ""
+        scarce = short(view, self._now)
         for offering in open_offerings(view, self._now):
-            if offering.price is None or not self._would_do(old, offering):
+            # Where there was no room lately, work that is done anyway need not be the first to try.
+            if offering.price is None or offering.name in scarce or not self._would_do(old, offering):
                 continue
             starting = offering.price * policy.max_agent_starting_period / _HOUR
             limits = limits_on(view, policy, offering, self._launches)

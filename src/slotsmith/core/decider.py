@@ -59,7 +59,8 @@ def _next_deadline(view: View, found: Conditions, moves: Consolidated, policy: P
     """The earliest time at which a period or a back-off that runs now is over."""
     fleet = view.fleet
     first_wait = found.recently_launched & ~found.pending
-    pauses = (each.failures.next_attempt_at for each in view.on_offer)
+    pauses = [each.failures.next_attempt_at for each in view.on_offer]
+    pauses += [each.until for each in view.shortages.values()]
     times = [
         *_earliest(fleet.idle_since, found.idle & ~found.long_idle, policy.max_idle_agent_period, now),
         *_earliest(fleet.idle_since, found.long_idle, KEPT_IDLE_PERIODS * policy.max_idle_agent_period, now),

@@ -35,6 +35,7 @@ _UNREAD: Final = STATE_CODE[InstanceState.UNKNOWN]
 
 _IDLE: Final = Agent._fields.index("idle")
 _ACTIVITY: Final = Agent._fields.index("activity")
+_RECLAIMED: Final = Instance._fields.index("reclaimed")
 
 # What stands for an activity that nobody has told: that of a record from before it was kept.
 _NOT_TOLD: Final = int(np.iinfo(np.int64).min)
@@ -55,12 +56,13 @@ class Fleet:
 
     `agent_rows` has, for each of `agents`, the row of its instance, -1 where there is none. Times are epoch seconds,
     NaN where the clock does not run. `launched_at` is never in the future (a cloud's clock may be ahead of ours) and is
-    the time of the launch intent where that is known. `down`: whether it was not up yet, or no more, when its state
-    could last be read. `activity` is what its agent last told, also before this run. `first_seen`: when it came into
-    the books, which for one that we launched is when it was asked for. `joined_at`: when its agent was first seen.
-    `idle_since`: since when its agent has been connected and idle. `missing_since`: since when the agent of an instance
-    that has joined has been missing. `settled`: the clocks are in step with the other columns; not so in a fleet from
-    the books, or while the scheduler has not been heard. `shared_agents`: several instances have the same agent.
+    the time of the launch intent where that is known. `reclaimed`: the provider takes it away soon. `down`: whether it
+    was not up yet, or no more, when its state could last be read. `activity` is what its agent last told, also before
+    this run. `first_seen`: when it came into the books, which for one that we launched is when it was asked for.
+    `joined_at`: when its agent was first seen. `idle_since`: since when its agent has been connected and idle.
+    `missing_since`: since when the agent of an instance that has joined has been missing. `settled`: the clocks are in
+    step with the other columns; not so in a fleet from the books, or while the scheduler has not been heard.
+    `shared_agents`: several instances have the same agent.
     """
 
     instances: tuple[Instance, ...]
@@ -68,6 +70,7 @@ class Fleet:
     rows: Mapping[str, int]
     agent_rows: NDArray[np.int64]
     state: NDArray[np.uint8]
+    reclaimed: Mask
     down: Mask
     agent: NDArray[np.uint8]
     activity: NDArray[np.int64]
@@ -130,8 +133,8 @@ class Fleet:
 
 def _empty() -> Fleet:
     codes, counts, clocks = np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0)
-    down = np.zeros(0, np.bool_)
-    return Fleet((), (), {}, counts, codes, down, codes, counts, clocks, clocks, clocks, clocks, clocks)
+    none = np.zeros(0, np.bool_)
+    return Fleet((), (), {}, counts, codes, none, none, codes, counts, clocks, clocks, clocks, clocks, clocks)
 
 
 EMPTY_FLEET: Final = _empty()
@@ -249,9 +252,11 @@ def _update(
 ) -> Fleet:
     """The same instances and agents in the same places, a few of them changed."""
     state, down, agent, activity = previous.state, previous.down, previous.agent, previous.activity
+    reclaimed = previous.reclaimed
     if listed:
-        state, down = state.copy(), down.copy()
+        state, down, reclaimed = state.copy(), down.copy(), reclaimed.copy()
         for row in listed:
+            reclaimed[row] = listing[row].reclaimed
             state[row] = code = STATE_CODE[listing[row].state]
             down[row] = down[row] if code == _UNREAD else _NOT_UP_YET[code]
     if heard:
@@ -261,7 +266,9 @@ def _update(
             if row >= 0:
                 agent[row] = IDLE_AGENT if agents[position].idle else BUSY_AGENT
                 activity[row] = agents[position].activity
-    carried = replace(previous, instances=listing, agents=agents, state=state, down=down, agent=agent)
+    carried = replace(
+        previous, instances=listing, agents=agents, state=state, reclaimed=reclaimed, down=down, agent=agent
+    )
     if not listed and not heard and previous.settled:
         return carried
     return _run_clocks(carried, previous, activity, now)
@@ -321,6 +328,7 @@ def _rebuild(
         rows=rows,
         agent_rows=agent_rows,
         state=state,
+        reclaimed=np.fromiter(map(itemgetter(_RECLAIMED), listing), np.bool_, size),
         down=down,
         agent=agent,
         activity=carry(previous.activity, activity) if agents is None else activity,

@@ -42,6 +42,17 @@ def view_change(before: View | None, after: View, policy: Policy) -> dict[str, A
     return row | {key: tell(after) for key, tell in _CIRCUMSTANCES.items() if _differ(key, before, after)}
 
 
+def same_offerings(one: View, other: View) -> bool:
+    """Whether the same may be launched in both."""
+    return (
+        one.offering == other.offering
+        and len(one.others) == len(other.others)
+        and all(
+            a.offering is b.offering or a.offering == b.offering for a, b in zip(one.others, other.others, strict=True)
+        )
+    )
+
+
 def _differ(name: str, before: object, after: object) -> bool:
     was, now = getattr(before, name), getattr(after, name)
     return was is not now and bool(was != now)
@@ -127,6 +138,7 @@ def _instance(instance: Instance, *, named: bool) -> dict[str, Any]:
     """`named`: which offering it is of matters, where there are several."""
     more: dict[str, Any] = {"token": instance.token} if instance.token else {}
     more |= {"offering": instance.offering} if named and instance.offering else {}
+    more |= {"reclaimed": True} if instance.reclaimed else {}
     return {
         "id": instance.id,
         "launch": instance.launched_at,
@@ -171,6 +183,10 @@ def _others(view: View) -> dict[str, Any]:
     return {each.offering.name: asdict(each.failures) for each in failed}
 
 
+def _shortages(view: View) -> dict[str, Any]:
+    return {name: asdict(each) for name, each in sorted(view.shortages.items())}
+
+
 def _promised(view: View) -> dict[str, Any]:
     return {token: [_promise(each) for each in promises] for token, promises in sorted(view.promised.items())}
 
@@ -198,6 +214,7 @@ _CIRCUMSTANCES: Final[Mapping[str, Callable[[View], Any]]] = MappingProxyType(
         "join_failures": lambda view: asdict(view.join_failures),
         "blind": lambda view: view.blind,
         "others": _others,
+        "shortages": _shortages,
         "promised": _promised,
         "spent_this_month": lambda view: view.spent_this_month,
         "moves": lambda view: replay_moves.told(view.moves),

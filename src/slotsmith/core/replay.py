@@ -63,6 +63,7 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
             # Before the scheduler has said anything, an agent's silence means nothing.
             blind=tick.blind or info is None,
             others=tuple(OnOffer(each, tick.others.get(each.name, NO_LAUNCH_FAILURES)) for each in case.others),
+            shortages=tick.shortages,
             promised=tick.promised,
             spent_this_month=tick.spent_this_month,
             moves=tick.moves,

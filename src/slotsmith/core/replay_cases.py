@@ -12,11 +12,11 @@
 All times and periods are seconds. A launch time of null is one before all others. Demand is either `desired_new` or
 `tasks` (with `groups`); a tick without `scaling_info` keeps the last, everything else is said anew in each tick.
 `in_flight` may also be a plain number. Instead of `slots_per_instance`, `offerings` may list what the pool can launch,
-each as `{"type": "a", "zone": "", "market": "on-demand", "price": 1.0, "capacity": {"slots": 4}}`. What else a pass of
-the default rules was decided from may be there too: `strays`, `kept`, `blind`, `launch_failures` (of the first
-offering), `others` (those of other offerings, by name), `join_failures`, `promised`, `moves` and `spent_this_month`, as
-in `View`. Keys that say what was expected, or anything else that is not read here, are ignored, unless they look like a
-key that is.
+each as `{"type": "a", "zone": "", "market": "on-demand", "price": 1.0, "capacity": {"slots": 4}}`. An instance with
+`"reclaimed": true` is one that the cloud takes away soon. What else a pass of the default rules was decided from may be
+there too: `strays`, `kept`, `blind`, `launch_failures` (of the first offering), `others` (those of other offerings, by
+name), `shortages`, `join_failures`, `promised`, `moves` and `spent_this_month`, as in `View`. Keys that say what was
+expected, or anything else that is not read here, are ignored, unless they look like a key that is.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from slotsmith.model.launch_error import (
     JoinFailures,
     LaunchFailures,
 )
-from slotsmith.model.offering import Offering
+from slotsmith.model.offering import Offering, Shortage
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
@@ -68,6 +68,7 @@ class ReplayTick:
     join_failures: JoinFailures = NO_JOIN_FAILURES
     blind: bool = False
     others: Mapping[str, LaunchFailures] = field(default_factory=dict)
+    shortages: Mapping[str, Shortage] = field(default_factory=dict)
     promised: Mapping[str, tuple[Promise, ...]] = field(default_factory=dict)
     spent_this_month: float = 0.0
     moves: Moves = NO_MOVES
@@ -240,6 +241,7 @@ def _tick(node: Node, offering: Offering) -> ReplayTick:
         join_failures=node.optional("join_failures", _join_failures, NO_JOIN_FAILURES),
         blind=node.optional("blind", Node.flag, False),
         others=_by_name(node, "others", _launch_failures),
+        shortages=_by_name(node, "shortages", _shortage),
         promised=_by_name(node, "promised", _promises),
         spent_this_month=node.optional("spent_this_month", _amount, 0.0),
         moves=node.optional("moves", moves, NO_MOVES),
@@ -249,6 +251,11 @@ def _tick(node: Node, offering: Offering) -> ReplayTick:
 def _by_name(node: Node, key: str, read: Callable[[Node], T]) -> dict[str, T]:
     found = node.get(key)
     return {} if found is None else {name: read(found.need(name)) for name in found.mapping()}
+
+
+def _shortage(node: Node) -> Shortage:
+    node.check_keys(("until", "reason"))
+    return Shortage(node.need("until").number(), node.optional("reason", Node.text, ""))
 
 
 def _promises(node: Node) -> tuple[Promise, ...]:
@@ -264,7 +271,7 @@ def _promises(node: Node) -> tuple[Promise, ...]:
 
 
 def _instance(node: Node) -> Instance:
-    node.check_keys(("id", "state", "launch", "agent", "token", "offering", "capacity", "detail"))
+    node.check_keys(("id", "state", "launch", "agent", "token", "offering", "capacity", "detail", "reclaimed"))
     id_, state = node.need("id").text(), node.need("state")
     if state.text() not in _STATES:
         raise state.wrong(f"unknown state {quoted(state.value)}, expected one of {', '.join(_STATES)}")
@@ -277,6 +284,7 @@ def _instance(node: Node) -> Instance:
         offering=node.optional("offering", Node.text, ""),
         capacity=node.optional("capacity", _resources, None),
         detail=node.optional("detail", Node.text, ""),
+        reclaimed=node.optional("reclaimed", Node.flag, False),
     )
 
 

@@ -120,9 +120,10 @@ def _never_at_once(kind: TaskClass, problem: Problem, policy: Policy) -> str:
 
 
 def open_offerings(view: View, now: float) -> list[Offering]:
-    """What may be launched now, cheapest first."""
+    """What may be launched now, cheapest first; after them, likewise, what there was no room for lately."""
     free = [each.offering for each in view.on_offer if now >= each.failures.next_attempt_at]
-    return sorted(free, key=lambda offering: (offering.price or 0.0, offering.name))
+    scarce = short(view, now)
+    return sorted(free, key=lambda offering: (offering.name in scarce, offering.price or 0.0, offering.name))
 
 
 def barred(each: OnOffer, now: float) -> str:
@@ -133,6 +134,17 @@ def barred(each: OnOffer, now: float) -> str:
     return f"the last launch of it failed, the next is tried at {at:%H:%M:%S} UTC: {each.failures.message}"
 
 
+def refused(view: View, now: float) -> dict[str, str]:
+    """The offerings that are left alone now, by name, each with the reason."""
+    return {each.offering.name: text for each in view.on_offer if (text := barred(each, now))}
+
+
+def short(view: View, now: float) -> dict[str, str]:
+    """The offerings, by name, that are launched only where no other will do, each with the reason."""
+    found = {name: each for name, each in view.shortages.items() if now < each.until}
+    return {name: f"there was no room for it lately: {each.reason}" for name, each in sorted(found.items())}
+
+
 def for_tasks(
     ahead: Outlook, view: View, policy: Policy, now: float, allowed: Allowance
 ) -> tuple[list[Launch], tuple[Unmet, ...]]:
@@ -140,17 +152,23 @@ def for_tasks(
     count = ahead.plan.launch_count
     if not count:
         return [], ()
-    shut = {each.offering.name: text for each in view.on_offer if (text := barred(each, now))}
-    problem = _for_now(ahead, view, policy, allowed, shut)
-    wants = Counter({planned.offering.name: planned.count for planned in ahead.plan.launches})
-    fits = not (wants.keys() & shut.keys()) and _within(ahead.plan, problem.limits)
-    plans = [ahead.plan] if fits else in_stages(problem, dict(policy.group_priorities))
-    left = () if fits else tuple(each for plan in plans for each in plan.unmet)
+    never, scarce = refused(view, now), short(view, now)
+    shut = {**scarce, **never}
+    plans, left = _plans(ahead, view, policy, allowed, shut)
+    if left and scarce:
+        others, still_left = _plans(ahead, view, policy, allowed, never)
+        if _size(still_left) < _size(left):
+            shut, plans, left = never, others, still_left
     if allowed.braked or not allowed.instances:
         left = tuple(replace(each, reason=allowed.reason) for each in left)
-    without = sorted(wants.keys() & shut.keys())
     reason = f"pending tasks need {count} more instance{'s' if count != 1 else ''}"
-    reason += f", without {' and '.join(without)}, whose last launch failed" if without else ""
+    wants = {planned.offering.name for planned in ahead.plan.launches}
+    for names, why in (
+        (never.keys(), "whose last launch failed"),
+        (shut.keys() - never.keys(), "which there was no room for lately"),
+    ):
+        without = sorted(wants & names)
+        reason += f", without {' and '.join(without)}, {why}" if without else ""
     launches = [
         Launch(planned.offering, planned.count, reason, promises_of(plan).get(planned.offering, ()))
         for plan in plans
@@ -162,6 +180,22 @@ def for_tasks(
     return launches, left
 
 
+def _plans(
+    ahead: Outlook, view: View, policy: Policy, allowed: Allowance, shut: Mapping[str, str]
+) -> tuple[list[Plan], tuple[Unmet, ...]]:
+    """How to launch for the tasks without what is shut, and what that leaves unmet."""
+    problem = _for_now(ahead, view, policy, allowed, shut)
+    wants = {planned.offering.name for planned in ahead.plan.launches}
+    if not (wants & shut.keys()) and _within(ahead.plan, problem.limits):
+        return [ahead.plan], ()
+    plans = list(in_stages(problem, dict(policy.group_priorities)))
+    return plans, tuple(each for plan in plans for each in plan.unmet)
+
+
+def _size(left: Sequence[Unmet]) -> int:
+    return sum(each.count * (each.tasks.gang if each.tasks else 1) for each in left)
+
+
 def places_lacking(ahead: Outlook, view: View, policy: Policy, now: float) -> int:
     """How many instances tasks need that wait for room, though a pool without idle instances would have it for them.
 
@@ -170,7 +204,7 @@ def places_lacking(ahead: Outlook, view: View, policy: Policy, now: float) -> in
     """
     if not ahead.plan.launch_count:
         return 0
-    shut = {each.offering.name: text for each in view.on_offer if (text := barred(each, now))}
+    shut = refused(view, now)
     there = len(view.fleet) + view.in_flight_count
     allowed = Allowance(max(0, policy.max_instances - there), "", braked=False)
     problem = _for_now(ahead, view, policy, allowed, shut)
@@ -195,8 +229,8 @@ def for_headroom(
     reason: str,
 ) -> tuple[list[Launch], tuple[Unmet, ...]]:
     """What to launch beside launches that are begun so that so many more slots are free, and why not all of it."""
-    shut = {each.offering.name: text for each in view.on_offer if (text := barred(each, now))}
-    limits = _for_now(ahead, view, policy, allowed, shut).limits
+    never, scarce = refused(view, now), short(view, now)
+    limits = _for_now(ahead, view, policy, allowed, never).limits
     for launch in begun:
         limits = replace(
             limits,
@@ -204,10 +238,12 @@ def for_headroom(
             slots=limits.slots + launch.count * launch.offering.capacity.slots,
             dollars_per_hour=limits.dollars_per_hour + launch.count * (launch.offering.price or 0.0),
         )
-    choices = _choices(view, shut)
     # A slot is what a task of one slot takes, and nothing else of the instance.
-    problem = Problem((TaskClass(Resources(1), slots),), choices, limits=limits)
+    problem = Problem((TaskClass(Resources(1), slots),), _choices(view, {**scarce, **never}), limits=limits)
     plan = quick_plan(problem)
+    if plan.unmet and scarce:
+        other = quick_plan(replace(problem, choices=_choices(view, never)))
+        plan = other if _size(other.unmet) < _size(plan.unmet) else plan
     why = allowed.reason if allowed.braked or not allowed.instances else ""
     largest = max(1, *(each.offering.capacity.slots for each in view.on_offer))
     left = tuple(
@@ -217,7 +253,7 @@ def for_headroom(
     return [Launch(planned.offering, planned.count, reason) for planned in plan.launches], left
 
 
-def _for_now(ahead: Outlook, view: View, policy: Policy, allowed: Allowance, shut: dict[str, str]) -> Problem:
+def _for_now(ahead: Outlook, view: View, policy: Policy, allowed: Allowance, shut: Mapping[str, str]) -> Problem:
     """The tasks that could be served if everything could be had, and what can be had now."""
     tasks = tuple(kind for served in ahead.plan.served for kind in served.tasks)
     there = len(view.fleet) + view.in_flight_count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from slotsmith.core.headroom import beyond_headroom, slots_of
 from slotsmith.core.view import View
 from slotsmith.model.decision import Reason, Termination
 from slotsmith.model.policy import Policy
+
+# These go whatever the maximum is, and are not among those that are counted against it.
+_NOT_COUNTED: Final = (Reason.STOPPED, Reason.RECLAIMED)
 
 
 def choose_terminations(
@@ -48,6 +52,7 @@ def choose_terminations(
     # One whose agent is there was kept: its listing lags, or the view does, and asking at once tells nothing new.
     stopped = (i for i in in_order(fleet, found.stopped, fleet.launched_at) if i not in view.kept)
     choose(stopped, Reason.STOPPED)
+    choose((i for i in in_order(fleet, found.reclaimed, fleet.launched_at) if i not in view.kept), Reason.RECLAIMED)
     choose(in_order(fleet, found.long_disconnected, found.disconnected_since), Reason.LONG_DISCONNECTED)
     choose(in_order(fleet, found.never_joined, fleet.launched_at), Reason.NEVER_JOINED)
 
@@ -67,7 +72,7 @@ def choose_terminations(
         spare_slots -= slots_of(view, gone) if math.isfinite(spare_slots) else 0
 
     over = int(np.count_nonzero(found.counted)) - policy.max_instances
-    over -= sum(reason is not Reason.STOPPED for reason in chosen.values())
+    over -= sum(reason not in _NOT_COUNTED for reason in chosen.values())
     if over > 0:
         choose((i for i in _over_maximum_order(fleet, found) if i not in view.kept), Reason.OVER_MAXIMUM, over)
 

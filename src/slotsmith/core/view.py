@@ -10,7 +10,7 @@ from slotsmith.core.fleet import Fleet
 from slotsmith.model.decision import Promise
 from slotsmith.model.launch import InFlight
 from slotsmith.model.launch_error import NO_JOIN_FAILURES, NO_LAUNCH_FAILURES, JoinFailures, LaunchFailures
-from slotsmith.model.offering import Offering
+from slotsmith.model.offering import Offering, Shortage
 from slotsmith.model.scaling_info import ScalingInfo
 
 
@@ -45,6 +45,7 @@ class View:
     """All that one decision is made from.
 
     `offering` is the provider's first, with its `launch_failures`; `others` are those that may be launched as well.
+    `shortages`: what the provider remembers of want of capacity, by the offering's name.
     `promised` are the tasks that instances on their way were launched for, by the token of their launch.
     `spent_this_month` are dollars since the month began (UTC), told where a limit needs it.
     `draining` are instances whose termination is under way, `strays` those that are listed under our tags but not
@@ -64,6 +65,7 @@ class View:
     join_failures: JoinFailures = NO_JOIN_FAILURES
     blind: bool = False
     others: tuple[OnOffer, ...] = ()
+    shortages: Mapping[str, Shortage] = field(default_factory=dict)
     promised: Mapping[str, tuple[Promise, ...]] = field(default_factory=dict)
     spent_this_month: float = 0.0
     moves: Moves = NO_MOVES

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     OPERATOR = "asked by an operator"
     REPLACED = "a cheaper one takes its place"
     CONSOLIDATED = "its work fits elsewhere for less"
+    RECLAIMED = "reclaimed by the cloud"
 
     @property
     def needs_drain(self) -> bool:

@@ -47,7 +47,8 @@ class Instance(NamedTuple):
     A tuple and not a dataclass, for the same reason as `Agent`. `launched_at` is in epoch seconds, by this machine's
     clock as far as the provider can tell. `token` names the launch intent it came from ("" = the provider does not
     know); `offering` is the offering's name; `detail` is what the provider says of the state (an exit status, a
-    state reason), for people to read.
+    state reason), for people to read. `reclaimed`: it is starting or running still, and the provider has said that it
+    takes it away before long, whatever we do.
     """
 
     id: str
@@ -58,3 +59,4 @@ class Instance(NamedTuple):
     offering: str = ""
     capacity: Resources | None = None
     detail: str = ""
+    reclaimed: bool = False

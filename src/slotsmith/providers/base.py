@@ -8,16 +8,16 @@ writing one; `slotsmith.providers.conformance` is the suite that every provider 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from slotsmith.clock import Clock
 from slotsmith.model.instance import Instance
 from slotsmith.model.launch_error import ErrorKind
-from slotsmith.model.offering import Offering
+from slotsmith.model.offering import NO_SHORTAGES, Offering, Shortage
 
 
 class ProviderError(Exception):
@@ -93,7 +93,10 @@ class Provider(Protocol):
         ...
 
     def offerings(self) -> Sequence[Offering]:
-        """What can be launched, best first; known after `setup`, never empty."""
+        """What can be launched, best first; known after `setup`, never empty.
+
+        Asked at each pass, so that prices may move; as long as nothing changes it is the same object.
+        """
         ...
 
     async def list_instances(self) -> Sequence[Instance]:
@@ -118,6 +121,35 @@ class Provider(Protocol):
     async def close(self) -> None:
         """Let go of connections and tasks. Instances stay."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What moves while a provider runs, beside the prices in its offerings.
+
+    `shortages`: where there was no room lately, by the offering's name. `priced_at`: when the prices were read (epoch
+    seconds); None = they are fixed.
+    """
+
+    shortages: Mapping[str, Shortage] = field(default_factory=lambda: NO_SHORTAGES)
+    priced_at: float | None = None
+
+
+NO_MARKET: Final = Market()
+
+
+@runtime_checkable
+class FollowsMarket(Protocol):
+    """A provider that also knows how things stand on the market."""
+
+    def market(self) -> Market:
+        """As it is now; asked at each pass."""
+        ...
+
+
+def market_of(provider: Provider) -> Market:
+    """How things stand on the market of a provider, as far as it knows."""
+    return provider.market() if isinstance(provider, FollowsMarket) else NO_MARKET
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from slotsmith.model.instance import Instance
 from slotsmith.model.offering import Offering
-from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError
+from slotsmith.providers.base import LaunchRequest, LaunchResult, Market, Provider, ProviderError, market_of
 
 T = TypeVar("T")
 
@@ -35,6 +35,9 @@ class Watched:
 
     def offerings(self) -> Sequence[Offering]:
         return self._provider.offerings()
+
+    def market(self) -> Market:
+        return market_of(self._provider)
 
     async def list_instances(self) -> Sequence[Instance]:
         return await self._watched("list", {}, self._provider.list_instances())

@@ -22,7 +22,7 @@ from slotsmith.model.decision import Decision, Promise, Reason
 from slotsmith.model.instance import LEGAL_TRANSITIONS, Instance, InstanceState
 from slotsmith.model.launch import InFlight, IntentState, LaunchIntent
 from slotsmith.model.launch_error import NO_LAUNCH_FAILURES, JoinFailures, LaunchFailures
-from slotsmith.model.offering import Offering
+from slotsmith.model.offering import NO_SHORTAGES, Offering, Shortage
 from slotsmith.model.record import InstanceRecord, Move, Phase, StatisticsSpan, TerminationRecord
 from slotsmith.model.scaling_info import NO_SCALING_INFO, ScalingInfo
 from slotsmith.provisioner.absence import Absences
@@ -51,7 +51,7 @@ class Books:
         kept: PoolBooks,
         spans: Iterable[StatisticsSpan],
         *,
-        prices: Mapping[str, float],
+        offerings: Sequence[Offering],
         month: float,
         consistency_window: float,
         max_idle_agent_period: float,
@@ -76,7 +76,8 @@ class Books:
         self._on_change = on_change
         self._log = log
         self._heartbeat = kept.heartbeat or 0.0
-        self._paid = PaidTime(pool, self.pending.span, prices)
+        self._paid = PaidTime(pool, self.pending.span)
+        self.price(offerings)
         self._paid.resume(spans, self.fleet.rows, month)
         self._refused: dict[str, float] = {}
         self._absences = Absences(consistency_window, self._heartbeat)
@@ -345,6 +346,10 @@ class Books:
 
     # For the decision
 
+    def price(self, offerings: Iterable[Offering]) -> None:
+        """What instances that come up from now on cost; what is not on offer any more keeps its last price."""
+        self._paid.price({each.name: each.price for each in offerings if each.price is not None})
+
     def spent_this_month(self, month: float, now: float) -> float:
         """Dollars since the month began, at `month`."""
         return self._paid.spent(month, now)
@@ -357,6 +362,7 @@ class Books:
         blind: bool,
         now: float,
         month: float | None = None,
+        shortages: Mapping[str, Shortage] = NO_SHORTAGES,
     ) -> View:
         """All that the next decision is made from; `month`: since when what is spent is to be told."""
         self._refused = {i: until for i, until in self._refused.items() if until > now}
@@ -374,6 +380,7 @@ class Books:
             join_failures=self._joining.failures,
             blind=blind,
             others=tuple(OnOffer(each, self.failures_of(each)) for each in others),
+            shortages={name: each for name, each in shortages.items() if now < each.until},
             promised={token: promises for token, (_, promises) in self._promised.items()},
             moves=self.moving.known(self.terminations, now),
             # Rounded up to a cent, so that it is not another view with every second.
@@ -393,7 +400,8 @@ def _record(fleet: Fleet, row: int, ending: TerminationRecord | None) -> Instanc
         return None if np.isnan(value) else value
 
     return InstanceRecord(
-        instance=fleet.instances[row]._replace(launched_at=float(fleet.launched_at[row])),
+        # What the cloud says of its plans is not kept: the next listing says it again.
+        instance=fleet.instances[row]._replace(launched_at=float(fleet.launched_at[row]), reclaimed=False),
         first_seen=float(fleet.first_seen[row]),
         joined_at=clock(fleet.joined_at),
         idle_since=clock(fleet.idle_since),

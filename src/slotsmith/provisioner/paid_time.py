@@ -16,21 +16,23 @@ PAID: Final = (InstanceState.STARTING, InstanceState.RUNNING)
 
 
 class PaidTime:
-    """One span for each stretch in which an instance is paid for. Times are epoch seconds.
+    """One span for each stretch in which an instance is paid for. Times are epoch seconds."""
 
-    `prices` are in dollars per hour, by the offering's name.
-    """
-
-    def __init__(self, pool: str, write: Callable[[StatisticsSpan], None], prices: Mapping[str, float]) -> None:
+    def __init__(self, pool: str, write: Callable[[StatisticsSpan], None]) -> None:
         self._pool = pool
         self._write = write
-        self._prices = prices
-        # What is not on offer any more cost no less than anybody can tell.
-        self._unpriced = max(prices.values(), default=0.0)
+        self._prices: dict[str, float] = {}
+        self._unpriced = 0.0
         self._month = 0.0
         self._ended_dollars = 0.0
         self._open: dict[str, StatisticsSpan] = {}
         self._ended: dict[str, float] = {}
+
+    def price(self, prices: Mapping[str, float]) -> None:
+        """Dollars per hour by the offering's name, for the spans that begin from now on."""
+        self._prices |= prices
+        # What was never on offer here costs no less than anybody can tell.
+        self._unpriced = max(self._prices.values(), default=0.0)
 
     def resume(self, spans: Iterable[StatisticsSpan], present: Container[str], month: float) -> None:
         """Take over the spans that an earlier run left open, and when those of present instances have ended.

@@ -27,6 +27,7 @@ from slotsmith.model.instance import Instance
 from slotsmith.model.launch import IntentState, LaunchIntent
 from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
+from slotsmith.model.record import Phase
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.steering import UNSTEERED, Steering
 from slotsmith.providers.base import Provider
@@ -34,6 +35,7 @@ from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.launching import Launcher
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.recorder import Recorder
+from slotsmith.provisioner.sale import Sale
 from slotsmith.provisioner.schedule import Schedule, month_of
 from slotsmith.provisioner.summary import MOST_INSTANCES, summarize
 from slotsmith.provisioner.telemetry import Telemetry
@@ -56,7 +58,7 @@ class Pool:
         self,
         name: str,
         schedule: Schedule,
-        offerings: Sequence[Offering],
+        sale: Sale,
         books: Books,
         surroundings: Surroundings,
         recorder: Recorder,
@@ -70,7 +72,6 @@ class Pool:
         telemetry: Telemetry,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self.offerings = tuple(offerings)
         self.books = books
         self.recorder = recorder
         self.last: Decision | None = None
@@ -78,6 +79,7 @@ class Pool:
         self.termination_due = asyncio.Event()
         self._name = name
         self._schedule = schedule
+        self._sale = sale
         self._surroundings = surroundings
         self._rules = rules
         self._clock = clock
@@ -131,7 +133,9 @@ class Pool:
         return decision
 
     def observe(self, now: float) -> View:
-        """Take in what was read last."""
+        """Take in what was read last, and what may be launched now."""
+        if self._sale.look():
+            self.books.price(self.offerings)
         listing, info = self._surroundings.listings.latest, self._surroundings.info
         if listing is not None:
             self.books.observe(listing.value, listing.began, None if info is None else info.agents, now)
@@ -152,7 +156,14 @@ class Pool:
         self.books.held = self._steering.kept_at(now)
         month = None if self._policy.max_dollars_per_month is None else month_of(now)
         surroundings = self._surroundings
-        return self.books.view(self.offerings, surroundings.info, blind=surroundings.blind, now=now, month=month)
+        return self.books.view(
+            self.offerings,
+            surroundings.info,
+            blind=surroundings.blind,
+            now=now,
+            month=month,
+            shortages=self._sale.market.shortages,
+        )
 
     @property
     def _policy(self) -> Policy:
@@ -242,6 +253,7 @@ class Pool:
             surroundings.views,
             self._steering,
             self.books.spent_this_month(month_of(now), now),
+            self._sale.market.priced_at,
             most=most,
         )
 
@@ -253,7 +265,7 @@ class Pool:
         while left := self._left():
             most = max(most, len(left))
             progress(len(left))
-            fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if i not in self.books.terminations)
+            fresh = tuple(Termination(i, Reason.OPERATOR) for i in left if not self._is_ending(i, force=force))
             if force:
                 self.terminator.force(left)
             self.books.begin_terminations(Decision(self._clock.now(), terminations=fresh), drain=not force)
@@ -266,6 +278,11 @@ class Pool:
         await self.recorder.flush()
         await self.summarize(stopped=True)
         return most
+
+    def _is_ending(self, instance_id: str, *, force: bool) -> bool:
+        """Whether nothing more is to be begun for it; who forces does not wait for a drain that is under way."""
+        record = self.books.terminations.get(instance_id)
+        return record is not None and not (force and record.phase is Phase.DRAINING)
 
     def _left(self) -> Sequence[str]:
         self.observe(self._clock.now())
@@ -289,6 +306,11 @@ class Pool:
             timeout=self._policy.launch_error_timeout,
             now=self._clock.now(),
         )
+
+    @property
+    def offerings(self) -> tuple[Offering, ...]:
+        """All that may be launched, as it was when a pass looked last."""
+        return self._sale.offerings
 
     @property
     def offering(self) -> Offering:

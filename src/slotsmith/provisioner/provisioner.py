@@ -18,17 +18,16 @@ from slotsmith.core.rules import SLOTSMITH, Rules
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision
 from slotsmith.model.instance import Instance, InstanceState
-from slotsmith.model.launch_error import ErrorKind
-from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy, Window
 from slotsmith.model.scaling_info import ScalingInfo
-from slotsmith.providers.base import Provider, ProviderError
+from slotsmith.providers.base import Provider
 from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.operating import Operating
 from slotsmith.provisioner.paid_time import PAID
 from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
+from slotsmith.provisioner.sale import Sale
 from slotsmith.provisioner.schedule import Schedule, month_of
 from slotsmith.provisioner.telemetry import Telemetry, TelemetrySink, log_sink
 from slotsmith.provisioner.unready import Unready
@@ -219,7 +218,7 @@ class Provisioner:
         """
         async with asyncio.timeout(SETUP_DEADLINE):
             await self._provider.setup()
-        offerings = _checked(self._provider.offerings())
+        sale = Sale(self._provider, self._log)
         now = self._clock.now()
         kept = await self._run_store(lambda: self._store.load(self.pool))
         self.operating.take_over(kept.steering)
@@ -232,7 +231,7 @@ class Provisioner:
             self.pool,
             kept,
             spans,
-            prices={each.name: each.price for each in offerings if each.price is not None},
+            offerings=sale.offerings,
             month=month,
             consistency_window=self._provider.consistency_window,
             max_idle_agent_period=self.policy.max_idle_agent_period,
@@ -245,7 +244,7 @@ class Provisioner:
         self._ready = Pool(
             self.pool,
             self._schedule,
-            offerings,
+            sale,
             books,
             self._surroundings,
             Recorder(
@@ -461,17 +460,3 @@ class Provisioner:
         if self._ready is None:
             raise RuntimeError("the provisioner is used before setup()")
         return self._ready
-
-
-def _checked(offerings: Sequence[Offering]) -> Sequence[Offering]:
-    """Raises ProviderError (INVALID): nothing to launch, or several offerings that cannot be compared."""
-    if not offerings:
-        raise ProviderError(ErrorKind.INVALID, "the provider offers nothing to launch")
-    names = [offering.name for offering in offerings]
-    unpriced = [each.name for each in offerings if not each.price]
-    if len(offerings) > 1 and unpriced:
-        what = f"{unpriced[0]} has no price of more than 0, and is one of {len(names)} offerings to choose from"
-        raise ProviderError(ErrorKind.INVALID, what)
-    if len(set(names)) < len(names):
-        raise ProviderError(ErrorKind.INVALID, f"{max(names, key=names.count)} is offered twice")
-    return offerings

@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from slotsmith.clock import Clock
-from slotsmith.core.recording import view_change
+from slotsmith.core.recording import same_offerings, view_change
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Unmet
 from slotsmith.model.launch import IntentState, LaunchIntent
@@ -96,8 +96,13 @@ class Recorder:
     async def _write_with_view(
         self, view: View, policy: Policy, decision: Decision, intents: Sequence[LaunchIntent], *, new: bool
     ) -> None:
-        # A policy stands in complete records only.
-        complete = decision.at >= self._complete_at + COMPLETE_PERIOD or policy != self._recorded_policy
+        # A policy and what is on offer stand in complete records only.
+        complete = (
+            decision.at >= self._complete_at + COMPLETE_PERIOD
+            or policy != self._recorded_policy
+            or self._recorded is None
+            or not same_offerings(self._recorded, view)
+        )
         change = view_change(None if complete else self._recorded, view, policy)
         if new or change or self._books.pending:
             # A view that has not changed is on record all the same when something is decided on it.

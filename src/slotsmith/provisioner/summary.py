@@ -16,6 +16,7 @@ from slotsmith.core.fleet import BUSY_AGENT, IDLE_AGENT
 from slotsmith.core.view import OnOffer, View
 from slotsmith.model.decision import Decision
 from slotsmith.model.launch_error import NO_LAUNCH_FAILURES, JoinFailures, LaunchFailures
+from slotsmith.model.offering import Shortage
 from slotsmith.model.policy import Policy
 from slotsmith.model.record import TerminationRecord
 from slotsmith.model.steering import UNSTEERED, Steering
@@ -26,10 +27,10 @@ from slotsmith.store.base import PoolBooks
 MOST_INSTANCES: Final = 1000
 """A summary names at most this many instances; the counts are always of all."""
 _KEPT: Final = (
-    *("instances", "instances_omitted", "counts", "strays", "offering", "offerings"),
+    *("instances", "instances_omitted", "counts", "strays", "offering", "offerings", "priced_at"),
     *("dollars_per_hour", "without_price", "dollars_this_month"),
 )
-_FAILURE: Final = ("error", "next_attempt_at")
+_FAILURE: Final = ("error", "next_attempt_at", "shortage")
 
 
 def summarize(
@@ -43,6 +44,7 @@ def summarize(
     views: Observer[Any],
     steering: Steering = UNSTEERED,
     spent_this_month: float = 0.0,
+    priced_at: float | None = None,
     *,
     most: int | None = MOST_INSTANCES,
 ) -> dict[str, Any]:
@@ -50,12 +52,13 @@ def summarize(
     fleet = view.fleet
     found = conditions(view, policy, now)
     shown = range(len(fleet) if most is None else min(len(fleet), most))
-    offerings = [_offering(each, now) for each in view.on_offer]
+    offerings = [_offering(each, view.shortages.get(each.offering.name), now) for each in view.on_offer]
     return {
         "at": now,
         "policy": asdict(policy),
         "offering": {key: value for key, value in offerings[0].items() if key not in _FAILURE},
         "offerings": offerings,
+        "priced_at": priced_at,
         "instances": [_instance(view, found, row, terminations) for row in shown],
         "instances_omitted": len(fleet) - len(shown),
         "counts": dict(Counter(instance.state.value for instance in fleet.instances)),
@@ -118,6 +121,7 @@ def summarize_unready(
     return {
         "offering": None,
         "offerings": [],
+        "priced_at": None,
         "instances": [],
         "instances_omitted": 0,
         "counts": {},
@@ -193,8 +197,8 @@ def _observer(observer: Observer[Any]) -> dict[str, Any]:
     }
 
 
-def _offering(each: OnOffer, now: float) -> dict[str, Any]:
-    """What may be launched, and why it may not be for now."""
+def _offering(each: OnOffer, shortage: Shortage | None, now: float) -> dict[str, Any]:
+    """What may be launched, and why it may not be, or only where nothing else will do, for now."""
     offering, waits = each.offering, each.failures.next_attempt_at > now
     return {
         "name": offering.name,
@@ -202,6 +206,7 @@ def _offering(each: OnOffer, now: float) -> dict[str, Any]:
         **dict(offering.capacity.items()),
         "error": each.failures.message if waits else None,
         "next_attempt_at": each.failures.next_attempt_at if waits else None,
+        "shortage": asdict(shortage) if shortage and now < shortage.until else None,
     }
 
 
@@ -240,4 +245,6 @@ def _next(view: View, policy: Policy, found: Conditions, now: float) -> list[dic
     if view.others:
         retries = ((each.offering.name, each.failures.next_attempt_at) for each in view.on_offer)
         events += [{"at": at, "what": f"{name} may be tried again"} for name, at in retries if at > now]
+        scarce = ((name, each.until) for name, each in sorted(view.shortages.items()))
+        events += [{"at": at, "what": f"{name} is launched again like any other"} for name, at in scarce if at > now]
     return sorted(events, key=lambda event: (event["at"], event["what"]))[:20]

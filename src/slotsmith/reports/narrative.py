@@ -18,7 +18,7 @@ def narrate(report: PoolReport, history: Mapping[str, Any], now: float) -> Itera
     if summary is None:
         yield f"{report.name}: there is nothing to tell, no daemon has run this pool yet."
         return
-    yield f"{report.name}: {_fleet(summary)}"
+    yield f"{report.name}: {_fleet(summary, now)}"
     yield f"  {_daemon(report, summary, now)}"
     yield f"  {_demand(summary)}"
     yield from _section("Instances", _instances(summary, now))
@@ -37,7 +37,7 @@ def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
         yield from (f"  {line}" for line in told)
 
 
-def _fleet(summary: Mapping[str, Any]) -> str:
+def _fleet(summary: Mapping[str, Any], now: float) -> str:
     counts, policy = summary["counts"], summary["policy"]
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     flight = f", and {summary['in_flight']} asked for and not listed yet" if summary["in_flight"] else ""
@@ -46,7 +46,9 @@ def _fleet(summary: Mapping[str, Any]) -> str:
     kind = f" of {summary['offering']['name']}" if summary["offering"] else ""
     several = len(summary.get("offerings", ()))
     kind = f", of whichever of {several} offerings are cheapest" if several > 1 else kind
-    return f"{fleet}; {limits}{kind}."
+    priced_at = summary.get("priced_at")
+    prices = f" at prices of {ago(priced_at, now)} ago" if priced_at is not None else ""
+    return f"{fleet}; {limits}{kind}{prices}."
 
 
 def _daemon(report: PoolReport, summary: Mapping[str, Any], now: float) -> str:

@@ -89,5 +89,9 @@ def _launch_troubles(summary: Mapping[str, Any], now: float) -> Iterator[str]:
     for each in offerings if len(offerings) > 1 else ():
         if each["error"]:
             yield f"{each['name']} is not tried before {moment(each['next_attempt_at'], now)}: {each['error']}"
+        # What an older version wrote has none.
+        elif each.get("shortage"):
+            until = moment(each["shortage"]["until"], now)
+            yield f"{each['name']} is tried last until {until}, for there was no room: {each['shortage']['reason']}"
     if summary["next_attempt_at"] is not None:
         yield f"no launch before {moment(summary['next_attempt_at'], now)}"

@@ -8,7 +8,7 @@ from typing import Final
 
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Reason
-from slotsmith.model.instance import InstanceState
+from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch import IntentState
 from slotsmith.model.policy import Policy
 from slotsmith.model.record import Phase, TerminationRecord
@@ -202,14 +202,14 @@ class PatienceChecks:
             if row is None or machine is None:
                 self._watch.violated("I4", f"{termination.id} is to end and is not listed")
                 continue
-            told = view.fleet.instances[row].state
+            told = view.fleet.instances[row]
             wrong = self._wrong(machine, told, termination.reason, policy, decision.at)
             if wrong:
                 self._watch.violated("periods", f"{machine.id} is to end ({termination.reason.value}) {wrong}")
         self._check_minimum(view, policy, decision)
 
-    def _wrong(self, machine: Machine, told: InstanceState, reason: Reason, policy: Policy, now: float) -> str:
-        watch, name = self._watch, machine.agent_name
+    def _wrong(self, machine: Machine, told: Instance, reason: Reason, policy: Policy, now: float) -> str:
+        watch, name, state = self._watch, machine.agent_name, told.state
         if reason in (Reason.LONG_IDLE, Reason.REPLACED):
             idle_for = now - watch.idle_broken_at.get(name, now)
             return "" if idle_for > policy.max_idle_agent_period else f"after {idle_for:.3f} s"
@@ -220,9 +220,11 @@ class PatienceChecks:
         if reason is Reason.NEVER_JOINED:
             return self._wrong_about_joining(machine, policy, now)
         if reason is Reason.STOPPED:
-            return "" if told is InstanceState.STOPPED else f"while it is {told.value}"
+            return "" if state is InstanceState.STOPPED else f"while it is {state.value}"
         if reason is Reason.NOT_NEEDED:
-            return "" if told is InstanceState.PENDING_REQUEST else f"while it is {told.value}"
+            return "" if state is InstanceState.PENDING_REQUEST else f"while it is {state.value}"
+        if reason is Reason.RECLAIMED:
+            return "" if told.reclaimed and state in _COUNTED else "and nobody reclaims it"
         return ""
 
     def _wrong_about_joining(self, machine: Machine, policy: Policy, now: float) -> str:

@@ -14,7 +14,7 @@ from slotsmith.clock import Clock
 from slotsmith.model.instance import Instance
 from slotsmith.model.offering import Offering
 from slotsmith.model.scaling_info import ScalingInfo
-from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError
+from slotsmith.providers.base import LaunchRequest, LaunchResult, Market, Provider, ProviderError, market_of
 from slotsmith.schedulers.base import DrainAnswer, Scheduler, SchedulerError
 from slotsmith.simulation.generation import Generation
 from slotsmith.simulation.watch import Watch
@@ -64,6 +64,9 @@ class ProviderPort(_Port):
 
     def offerings(self) -> Sequence[Offering]:
         return self._inner.offerings()
+
+    def market(self) -> Market:
+        return market_of(self._inner)
 
     async def list_instances(self) -> Sequence[Instance]:
         began = self._clock.now()

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from providers.aws.ec2_clients import share
 from providers.aws.ec2_world import World
+
+
+@pytest.fixture(autouse=True)
+def _shared_clients(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("slow") is None:
+        share(monkeypatch)
 
 
 @pytest.fixture

@@ -38,6 +38,8 @@ class Ec2Instance:
     ending: float | None = None
     reason: str = ""
     stopped: bool = False
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """Scheduled ones."""
     xml: dict[str, Any] = field(default_factory=dict)
 
 
@@ -300,7 +302,8 @@ class Ec2:
     @property
     def alive(self) -> list[Ec2Instance]:
         """What is paid for."""
-        return [one for one in self.instances.values() if one.ending is None]
+        # In one step, for tests look while calls are served.
+        return [one for one in list(self.instances.values()) if one.ending is None]
 
     def _terminate_instances(self, params: Mapping[str, Any]) -> dict[str, Any]:
         ids = params["InstanceIds"]

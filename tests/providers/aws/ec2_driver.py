@@ -16,10 +16,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import pytest
+
+from providers.aws.ec2_catalogue import REGION
+from providers.aws.ec2_clients import made, share
 from providers.aws.ec2_persistent import Persistent
 from providers.aws.ec2_world import settings
 from slotsmith.clock import SystemClock
 from slotsmith.providers.aws import create
+from slotsmith.providers.aws.client import READ_TIMEOUT
 from slotsmith.providers.base import LaunchRequest, ProviderContext
 
 
@@ -72,10 +77,10 @@ def main() -> None:
 def warm_up() -> None:
     """Load what every run needs, before the first fork."""
     from slotsmith.providers.aws import provider
-    from slotsmith.providers.aws.client import AwsClient, Connection
 
     assert provider
-    AwsClient(Connection("eu-west-1"), SystemClock())._make("ec2", "")
+    share(pytest.MonkeyPatch())
+    made("ec2", "", REGION, READ_TIMEOUT)
 
 
 if __name__ == "__main__":

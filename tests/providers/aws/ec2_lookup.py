@@ -275,6 +275,18 @@ def _volumes(ec2: Ec2, params: Mapping[str, Any]) -> dict[str, Any]:
     return {"Volumes": [{"VolumeId": each} for each in ec2.volumes]}
 
 
+def _statuses(ec2: Ec2, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Only running ones, as EC2 does unless it is asked for all."""
+    rows = []
+    for one in ec2.instances.values():
+        codes = {event["Code"] for event in one.events}
+        wanted = [set(each["Values"]) for each in params.get("Filters", ()) if each["Name"] == "event.code"]
+        if ec2.state(one) == "running" and all(codes & values for values in wanted):
+            rows.append({"InstanceId": one.id, "AvailabilityZone": one.place[1], "Events": one.events})
+    page, token = _page(rows, params, least=5, most=1000)
+    return {"InstanceStatuses": page, "NextToken": token}
+
+
 _ANSWERS: dict[str, Any] = {
     "DescribeInstances": _instances,
     "DescribeInstanceTypes": _types,
@@ -285,4 +297,5 @@ _ANSWERS: dict[str, Any] = {
     "DescribeKeyPairs": _keys,
     "DescribeLaunchTemplates": _templates,
     "DescribeVolumes": _volumes,
+    "DescribeInstanceStatus": _statuses,
 }

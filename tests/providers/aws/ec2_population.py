@@ -8,12 +8,12 @@ from providers.aws.ec2_backend import Ec2, Ec2Instance
 from providers.aws.ec2_catalogue import IMAGE
 
 
-def populate(ec2: Ec2, count: int, pool: str = "one", chunk: int = 1000) -> list[str]:
+def populate(ec2: Ec2, count: int, pool: str = "one", chunk: int = 1000, cluster: str = "team") -> list[str]:
     """Instances of a pool, as launches of `chunk` each would have made them."""
     made: list[Ec2Instance] = []
     for begin in range(0, count, chunk):
         tags = {
-            "slotsmith-cluster": "team",
+            "slotsmith-cluster": cluster,
             "slotsmith-pool": pool,
             "slotsmith-offering": "g4dn.xlarge/eu-west-1a/on-demand",
             "slotsmith-intent": f"token-{begin}",

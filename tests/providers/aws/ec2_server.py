@@ -150,7 +150,12 @@ class _Handler(BaseHTTPRequestHandler):
     owner: Server
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length).decode()
+        if len(body.encode()) < length:
+            # Who sent it was killed on the way.
+            self.close_connection = True
+            return
         target = self.headers.get("X-Amz-Target")
         try:
             answer = self.owner.json(target, body) if target else self.owner.form(body)

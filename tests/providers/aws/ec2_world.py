@@ -40,6 +40,15 @@ def credentials(patch: pytest.MonkeyPatch) -> None:
         patch.delenv(name, raising=False)
 
 
+class Ticking(SystemClock):
+    """A clock that can be put forward."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+
 class World:
     """A server, and providers on it; `wakes` counts how often any of them told of a change."""
 

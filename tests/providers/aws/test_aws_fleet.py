@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
-from typing import Any
 
 import pytest
 
 from providers.aws.ec2_catalogue import TYPES
 from providers.aws.ec2_population import populate
-from providers.aws.ec2_world import World
+from providers.aws.ec2_world import Ticking, World
 from providers.aws.test_aws_launch import launch, opened, run
-from slotsmith.clock import SystemClock
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
 from waiting import until
-
-
-class Ticking(SystemClock):
-    """A clock that can be put forward."""
-
-    ahead = 0.0
-
-    def now(self) -> float:
-        return super().now() + self.ahead
 
 
 def test_w42_five_thousand_instances_come_in_pages(aws: World) -> None:
@@ -178,68 +166,6 @@ def test_i8_a_call_that_hangs_is_given_up_and_holds_nobody_up(aws: World, monkey
             with pytest.raises(ProviderError, match="ReadTimeoutError") as caught:
                 await hanging
             assert caught.value.kind is ErrorKind.TRANSIENT
-
-    run(check())
-
-
-def event(kind: str, **detail: Any) -> str:
-    return json.dumps({"detail-type": kind, "source": "aws.ec2", "detail": detail})
-
-
-def test_w60_a_notice_is_told_at_once(aws: World) -> None:
-    async def check() -> None:
-        ids = populate(aws.ec2, 3)
-        async with opened(aws, queue_url=f"{aws.server.url}/1/notices") as provider:
-            assert len(await provider.list_instances()) == 3
-            wakes = aws.wakes
-            began = asyncio.get_running_loop().time()
-            aws.server.queue.put(
-                event(
-                    "EC2 Spot Instance Interruption Warning", **{"instance-id": ids[0], "instance-action": "terminate"}
-                )
-            )
-            aws.server.queue.put(event("EC2 Instance Rebalance Recommendation", **{"instance-id": ids[1]}))
-            aws.server.queue.put("no event at all")
-            await until(lambda: aws.wakes > wakes and not len(aws.server.queue), what="the notice")
-            assert asyncio.get_running_loop().time() - began < 2.0
-            listed = {each.id: each for each in await provider.list_instances()}
-            assert listed[ids[0]].state is InstanceState.STOPPING
-            assert "interruption notice" in listed[ids[0]].detail
-            assert listed[ids[1]].state is InstanceState.RUNNING
-            assert "rebalance" in listed[ids[1]].detail
-            assert (listed[ids[2]].state, listed[ids[2]].detail) == (InstanceState.RUNNING, "")
-
-    run(check())
-
-
-def test_w60_without_a_queue_spot_requests_are_looked_at(aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slotsmith.providers.aws import notices
-
-    monkeypatch.setattr(notices, "POLL_PERIOD", 0.02)
-
-    async def check() -> None:
-        async with opened(aws, spot=True) as provider:
-            (instance_id,) = (await launch(provider)).instance_ids
-            (request,) = aws.ec2.spot.requests.values()
-            request.code = "marked-for-termination"
-
-            async def stopping() -> bool:
-                return [each.state for each in await provider.list_instances()] == [InstanceState.STOPPING]
-
-            await until(stopping, what="the notice")
-            assert aws.wakes
-            assert request.instance == instance_id
-
-    run(check())
-
-
-def test_a_queue_that_cannot_be_read_is_no_reason_to_stop(aws: World) -> None:
-    async def check() -> None:
-        aws.server.queue.exists = False
-        populate(aws.ec2, 1)
-        async with opened(aws, queue_url=f"{aws.server.url}/1/notices") as provider:
-            await until(lambda: aws.journal.counts["ReceiveMessage"], what="a try")
-            assert len(await provider.list_instances()) == 1
 
     run(check())
 

@@ -7,21 +7,22 @@ import base64
 import gzip
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from providers.aws.ec2_catalogue import IMAGE, KEY_NAME, SUBNETS, ZONES
-from providers.aws.ec2_world import World
+from providers.aws.ec2_world import Ticking, World
 from slotsmith.model.launch_error import ErrorKind
-from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError
+from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError, market_of
 
 COMMAND = {"preset": "command", "command": "agent"}
 
 
 @asynccontextmanager
-async def opened(world: World, **more: Any) -> AsyncIterator[Provider]:
-    provider = world.provider(**more)
+async def opened(world: World, pool: str = "one", **more: Any) -> AsyncIterator[Provider]:
+    provider = world.provider(pool, **more)
     try:
         await provider.setup()
         yield provider
@@ -140,8 +141,14 @@ def test_w44_a_partial_grant_has_its_reason_and_the_place_comes_last(aws: World)
             assert result.shortfall is not None
             assert result.shortfall.kind is ErrorKind.CAPACITY
             assert "2 of 5 g4dn.xlarge in eu-west-1a" in str(result.shortfall)
-            assert [each.zone for each in provider.offerings()] == ["eu-west-1b", "eu-west-1a"]
-            assert len((await launch(provider, 3, "other")).instance_ids) == 3
+            # Offerings stay as they are; what is short is told beside them, to every pool of the region.
+            assert [each.zone for each in provider.offerings()] == ["eu-west-1a", "eu-west-1b"]
+            async with opened(aws, "two", zones=["eu-west-1a", "eu-west-1b"]) as other:
+                for each in (provider, other):
+                    (name,) = market_of(each).shortages
+                    assert name == "g4dn.xlarge/eu-west-1a/on-demand"
+                    assert "2 of 5 g4dn.xlarge" in market_of(each).shortages[name].reason
+            assert len((await launch(provider, 3, "other", 1)).instance_ids) == 3
 
     run(check())
 
@@ -206,6 +213,29 @@ def test_i3_a_token_from_before_the_settings_changed_is_looked_up(aws: World) ->
             assert (await refused(provider, 2, "late")).kind is ErrorKind.TRANSIENT
 
     run(check())
+
+
+@pytest.mark.parametrize("code", ["IdempotentParameterMismatch", "IdempotentInstanceTerminated"])
+def test_i3_a_token_of_which_nothing_is_left_is_answered_for_good(tmp_path: Path, code: str) -> None:
+    clock = Ticking()
+    world = World(tmp_path, clock)
+
+    async def check() -> None:
+        async with opened(world) as provider:
+            world.journal.fault("error", "RunInstances", code=code, count=2)
+            # It may be launched and not to be seen yet.
+            assert (await refused(provider, 2)).kind is ErrorKind.TRANSIENT
+            clock.ahead = 200.0
+            result = await launch(provider, 2)
+            assert result.instance_ids == ()
+            assert result.shortfall is not None
+            assert "nothing is left" in str(result.shortfall)
+        assert not world.ec2.instances
+
+    try:
+        run(check())
+    finally:
+        world.close()
 
 
 FLEET: dict[str, Any] = {"instance_types": ["g4dn.xlarge", "g5.xlarge"], "spread": "types", "zones": []}

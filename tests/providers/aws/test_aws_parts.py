@@ -11,12 +11,15 @@ from pydantic import ValidationError
 from providers.aws.ec2_world import settings
 from slotsmith.boot import Address
 from slotsmith.model.launch_error import ErrorKind
+from slotsmith.model.offering import Offering, Shortage
+from slotsmith.model.resources import Resources
 from slotsmith.providers.aws.buckets import Buckets
 from slotsmith.providers.aws.catalogue import least_price
 from slotsmith.providers.aws.errors import ERROR_KINDS, from_answer, kind_of_code
 from slotsmith.providers.aws.memory import FIRST_BLOCK, LONGEST_BLOCK, CapacityMemory, Place
 from slotsmith.providers.aws.metadata import resolve
-from slotsmith.providers.aws.notices import read_message
+from slotsmith.providers.aws.notices import Message, Weight, read_message
+from slotsmith.providers.aws.places import Choice, shortages
 from slotsmith.providers.aws.tags import owner_tags
 from slotsmith.providers.base import ProviderError
 
@@ -118,6 +121,35 @@ def test_a_quota_blocks_its_family_and_a_throttle_nothing() -> None:
     assert blocked == [True, True, False, False]
 
 
+def test_an_offering_is_short_when_none_of_its_places_has_room() -> None:
+    memory = CapacityMemory()
+    one = Choice(Offering("g4dn.xlarge", Resources(1), "a", "spot"), (A,))
+    two = Choice(Offering("any", Resources(1), "", "spot"), (A, B))
+    assert shortages([one, two], memory, 0.0) == {}
+    memory.failed(A, ErrorKind.CAPACITY, "none in a", 0.0)
+    assert shortages([one, two], memory, 1.0) == {"g4dn.xlarge/a/spot": Shortage(FIRST_BLOCK, "none in a")}
+    memory.failed(B, ErrorKind.CAPACITY, "none in b", 10.0)
+    assert shortages([two], memory, 11.0) == {"any/spot": Shortage(FIRST_BLOCK, "none in a")}
+    # One of them may be tried again.
+    assert shortages([two], memory, FIRST_BLOCK) == {}
+    assert shortages([one, two], memory, 1e6) == {}
+    assert not memory
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("vt1.3xlarge", "g"),
+        ("gr6.4xlarge", "g"),
+        ("g5g.xlarge", "g"),
+        ("p4d.24xlarge", "p"),
+        ("im4gn.large", "standard"),
+    ],
+)
+def test_families_are_those_of_the_quotas(name: str, family: str) -> None:
+    assert Place(name, "a", "spot").family == f"{family}/spot"
+
+
 def test_buckets_let_bursts_through_and_then_the_rate() -> None:
     buckets = Buckets()
     for _ in range(5):
@@ -137,7 +169,7 @@ def test_buckets_let_bursts_through_and_then_the_rate() -> None:
     "body", ["", "null", "[]", "{}", '{"detail-type": 1, "detail": 2}', '{"detail-type": "other", "detail": {}}']
 )
 def test_messages_that_say_nothing_are_no_notices(body: str) -> None:
-    assert read_message(body, 0.0) == []
+    assert read_message(body, 0.0) == Message()
 
 
 def test_scheduled_events_are_told() -> None:
@@ -145,8 +177,8 @@ def test_scheduled_events_are_told() -> None:
         '{"detail-type": "AWS Health Event", "detail": {"service": "EC2", "startTime": "Sat, 5 Jun 2027", '
         '"eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED", "affectedEntities": [{"entityValue": "i-1"}]}}'
     )
-    (notice,) = read_message(body, 5.0)
-    assert (notice.instance_id, notice.ends) == ("i-1", False)
+    (notice,) = read_message(body, 5.0).notices
+    assert (notice.instance_id, notice.weight) == ("i-1", Weight.EVENT)
     assert "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED" in notice.text
 
 

@@ -147,6 +147,30 @@ def test_i3_requests_are_placed_once(aws: World) -> None:
     run(check())
 
 
+def test_i2_requests_of_a_pool_that_places_none_any_more_are_still_ours(aws: World) -> None:
+    async def check() -> None:
+        aws.ec2.spot.delay = 1000.0
+        async with opened(aws, **REQUEST) as provider:
+            (request_id,) = (await launch(provider)).instance_ids
+        async with opened(aws, spot=True) as provider:
+            assert [(each.id, each.state) for each in await provider.list_instances()] == [
+                (request_id, S.PENDING_REQUEST)
+            ]
+            assert await provider.terminate([request_id]) == {}
+        assert aws.ec2.spot.requests[request_id].state == "cancelled"
+        # None are left, so that nobody asks for them at each listing.
+        async with opened(aws, spot=True) as provider:
+            asked = aws.journal.counts["DescribeSpotInstanceRequests"]
+            await provider.list_instances()
+            assert aws.journal.counts["DescribeSpotInstanceRequests"] == asked
+        # Who may not ask has none.
+        aws.ec2.denied.add("DescribeSpotInstanceRequests")
+        async with opened(aws) as provider:
+            assert list(await provider.list_instances()) == []
+
+    run(check())
+
+
 def test_a_reclaimed_instance_is_gone(aws: World) -> None:
     async def check() -> None:
         async with opened(aws, **REQUEST) as provider:

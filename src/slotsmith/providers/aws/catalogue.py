@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.aws.client import AwsClient
+from slotsmith.providers.aws.kept import Kept
 from slotsmith.providers.aws.settings import AwsSettings, TypeFilter
 from slotsmith.providers.base import ProviderError
 
@@ -52,50 +56,70 @@ class TypeInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
-    """`zones` has the zones in which each type is sold; `subnets` the subnet for each zone ("" = the default one).
+class Prices:
+    """Dollars per hour: `on_demand` by type, `spot` by type and zone ("" = any); what is not known is not in them.
 
-    `on_demand` is in dollars per hour by type, `spot` by type and zone; what is not known is not in them. Times are
-    epoch seconds.
+    `read_at`: when the oldest of them was told (epoch seconds).
     """
+
+    on_demand: Mapping[str, float]
+    spot: Mapping[tuple[str, str], float]
+    read_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """`zones` has the zones in which each type is sold; `subnets` the subnet for each zone ("" = the default one)."""
 
     types: Mapping[str, TypeInfo]
     zones: Mapping[str, tuple[str, ...]]
     subnets: Mapping[str, str]
     root_device: str
-    on_demand: Mapping[str, float]
-    spot: Mapping[tuple[str, str], float]
-    priced_at: float
+    prices: Prices
 
     def price(self, instance_type: str, zone: str, market: str) -> float | None:
         """Dollars per hour; for no zone in particular, the least of all zones."""
+        on_demand, spot = self.prices.on_demand, self.prices.spot
         if market == "on-demand":
-            return self.on_demand.get(instance_type)
+            return on_demand.get(instance_type)
         zones = [zone] if zone else self.zones.get(instance_type, ())
-        return min((self.spot[key] for each in zones if (key := (instance_type, each)) in self.spot), default=None)
+        # A file may give one for all zones.
+        anywhere = spot.get((instance_type, ""))
+        found = (spot.get((instance_type, each), anywhere) for each in zones)
+        return min((price for price in found if price is not None), default=None)
 
 
-async def look_up(client: AwsClient, settings: AwsSettings, now: float) -> Catalogue:
-    """Ask AWS for all that the settings leave to it.
+async def look_up(client: AwsClient, settings: AwsSettings, now: float, kept: Kept) -> Catalogue:
+    """Ask AWS for all that the settings leave to it and that is not `kept` from the last time.
 
     Raises:
         ProviderError: it cannot be asked, or what the settings name is not there (INVALID).
     """
     subnets = await _subnets(client, settings)
-    types = {info.name: info for info in await _types(client, settings.types)}
-    zones = await _zones(client, list(types), subnets)
+    types = {info.name: info for info in await _types(client, settings.types, kept, now)}
+    zones = await _zones(client, list(types), subnets, kept, now)
     left = {name: info for name, info in types.items() if zones.get(name)}
     if not left:
         where = ", ".join(subnets) or "any zone of the region"
         raise ProviderError(ErrorKind.INVALID, f"none of {', '.join(list(types)[:8])} is sold in {where}")
     device = await root_device(client, settings.image_id) if settings.image_id else ""
-    on_demand, spot = await prices(client, settings, list(left), now)
-    _check_prices(settings, left, zones, on_demand, spot)
+    found = await prices(client, settings, list(left), now, kept)
+    _check_prices(settings, left, zones, found)
     by_zone = subnets or {zone: "" for name in left for zone in zones[name]}
-    return Catalogue(left, zones, by_zone, device, on_demand, spot, now)
+    return Catalogue(left, zones, by_zone, device, found)
 
 
-async def _types(client: AwsClient, wanted: Sequence[str] | TypeFilter) -> list[TypeInfo]:
+async def _types(client: AwsClient, wanted: Sequence[str] | TypeFilter, kept: Kept, now: float) -> Sequence[TypeInfo]:
+    question = wanted.model_dump_json() if isinstance(wanted, TypeFilter) else ",".join(wanted)
+
+    async def ask() -> list[dict[str, Any]]:
+        return [asdict(info) for info in await _ask_for_types(client, wanted)]
+
+    told, _ = await kept.get(f"types {client.connection.region} {question}", ask, now)
+    return [TypeInfo(**{**each, "architectures": tuple(each["architectures"])}) for each in told]
+
+
+async def _ask_for_types(client: AwsClient, wanted: Sequence[str] | TypeFilter) -> list[TypeInfo]:
     if isinstance(wanted, TypeFilter):
         filters = [
             {"Name": "bare-metal", "Values": [str(wanted.bare_metal).lower()]},
@@ -163,7 +187,18 @@ async def _subnets(client: AwsClient, settings: AwsSettings) -> dict[str, str]:
     return subnets
 
 
-async def _zones(client: AwsClient, types: Sequence[str], subnets: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+async def _zones(
+    client: AwsClient, types: Sequence[str], subnets: Mapping[str, str], kept: Kept, now: float
+) -> dict[str, tuple[str, ...]]:
+    question = f"zones {client.connection.region} {','.join(types)}"
+    sold, _ = await kept.get(question, lambda: _ask_for_zones(client, types), now)
+    order = list(subnets)
+    return {
+        name: tuple(zone for zone in order if zone in zones) if order else tuple(zones) for name, zones in sold.items()
+    }
+
+
+async def _ask_for_zones(client: AwsClient, types: Sequence[str]) -> dict[str, list[str]]:
     sold: dict[str, set[str]] = {}
     for begin in range(0, len(types), _TYPES_A_CALL):
         filters = [{"Name": "instance-type", "Values": list(types[begin : begin + _TYPES_A_CALL])}]
@@ -176,11 +211,7 @@ async def _zones(client: AwsClient, types: Sequence[str], subnets: Mapping[str, 
         ):
             for each in page:
                 sold.setdefault(each["InstanceType"], set()).add(each["Location"])
-    order = list(subnets)
-    return {
-        name: tuple(zone for zone in order if zone in zones) if order else tuple(sorted(zones))
-        for name, zones in sold.items()
-    }
+    return {name: sorted(zones) for name, zones in sold.items()}
 
 
 async def root_device(client: AwsClient, image_id: str) -> str:
@@ -192,29 +223,28 @@ async def root_device(client: AwsClient, image_id: str) -> str:
     return images[0].get("RootDeviceName") or "/dev/xvda"
 
 
-async def prices(
-    client: AwsClient, settings: AwsSettings, types: Sequence[str], now: float
-) -> tuple[dict[str, float], dict[tuple[str, str], float]]:
+async def prices(client: AwsClient, settings: AwsSettings, types: Sequence[str], now: float, kept: Kept) -> Prices:
     """Prices on demand and on the spot market; those that are not told are left out.
 
     Raises:
         ProviderError: one of the two cannot be asked for, and a pool with several offerings cannot do without.
     """
     if settings.catalog is not None:
-        return read_prices(settings.catalog)
+        return await asyncio.to_thread(read_prices, settings.catalog)
     spot: dict[tuple[str, str], float] = {}
     on_demand: dict[str, float] = {}
+    read_at = now
     try:
         if "spot" in settings.effective_markets:
             spot = await _spot_prices(client, types, now)
         if "on-demand" in settings.effective_markets:
-            on_demand = await _on_demand_prices(client, types)
+            on_demand, read_at = await _on_demand_prices(client, types, kept, now)
     except ProviderError as error:
         # It is no reason not to launch, where there is nothing to choose.
         zones = len(settings.zones or settings.effective_subnets) if settings.spread == "each" else 1
         if len(types) > 1 or len(settings.effective_markets) > 1 or zones != 1:
             raise ProviderError(error.kind, f"{error}; {_NEEDED}") from error
-    return on_demand, spot
+    return Prices(on_demand, spot, read_at)
 
 
 _NEEDED: Final = "with several offerings prices are needed: allow asking for them (docs/aws.md), or give a catalog file"
@@ -224,14 +254,13 @@ def _check_prices(
     settings: AwsSettings,
     types: Mapping[str, TypeInfo],
     zones: Mapping[str, tuple[str, ...]],
-    on_demand: Mapping[str, float],
-    spot: Mapping[tuple[str, str], float],
+    found: Prices,
 ) -> None:
     """Raises ProviderError (INVALID): there would be several offerings, and the price of none is known."""
     places = len(settings.effective_markets)
     if settings.spread != "types":
         places *= len(types) if settings.spread == "zones" else sum(len(zones[name]) for name in types)
-    if places > 1 and not on_demand and not spot:
+    if places > 1 and not found.on_demand and not found.spot:
         raise ProviderError(ErrorKind.INVALID, f"no price is known; {_NEEDED}")
 
 
@@ -254,11 +283,15 @@ async def _spot_prices(client: AwsClient, types: Sequence[str], now: float) -> d
     return {key: price for key, (_, price) in latest.items()}
 
 
+_PRICES_AT_A_TIME: Final = 16
 # The Pricing API answers in few regions, for all of them.
 _PRICING_REGION: Final = "us-east-1"
 
 
-async def _on_demand_prices(client: AwsClient, types: Sequence[str]) -> dict[str, float]:
+async def _on_demand_prices(
+    client: AwsClient, types: Sequence[str], kept: Kept, now: float
+) -> tuple[dict[str, float], float]:
+    """By type, and when the oldest of them was read."""
     wanted = {
         "regionCode": client.connection.region,
         "operatingSystem": "Linux",
@@ -277,8 +310,20 @@ async def _on_demand_prices(client: AwsClient, types: Sequence[str]) -> dict[str
         )
         return least_price(answer.get("PriceList", ()))
 
-    found = await asyncio.gather(*map(of, types))
-    return {name: price for name, price in zip(types, found, strict=True) if price is not None}
+    found = []
+    # What has been answered is kept, so that after a throttled call those that follow have less to ask for.
+    for begin in range(0, len(types), _PRICES_AT_A_TIME):
+        some = types[begin : begin + _PRICES_AT_A_TIME]
+        region = client.connection.region
+        asked = (kept.get(f"price {region} {name}", partial(of, name), now) for name in some)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            found.append(answer)
+    priced = {name: (price, at) for name, (price, at) in zip(types, found, strict=True) if price is not None}
+    oldest = min((at for _, at in priced.values()), default=now)
+    return {name: price for name, (price, _) in priced.items()}, oldest
 
 
 def least_price(products: Iterable[str]) -> float | None:
@@ -292,15 +337,18 @@ def least_price(products: Iterable[str]) -> float | None:
     return min((price for price in found if price > 0), default=None)
 
 
-def read_prices(path: Path) -> tuple[dict[str, float], dict[tuple[str, str], float]]:
-    """Prices from a catalogue as `slotsmith plan` reads it. Raises ProviderError (INVALID)."""
+def read_prices(path: Path) -> Prices:
+    """Prices from a catalogue as `slotsmith plan` reads it, as old as the file. Raises ProviderError (INVALID)."""
     on_demand: dict[str, float] = {}
     spot: dict[tuple[str, str], float] = {}
     line = 1
     try:
         with path.open(newline="", encoding="utf-8") as file:
+            written_at = os.fstat(file.fileno()).st_mtime
             for line, row in enumerate(csv.DictReader(file), 2):  # noqa: B007 - told when a line is wrong
                 name, price = row["instance_type"], float(row["price_per_hour"])
+                if not 0 < price < math.inf:
+                    raise ValueError(f"the price is {row['price_per_hour']}")
                 if (row.get("market") or "on-demand") == "spot":
                     spot[name, row.get("zone") or ""] = price
                 else:
@@ -311,4 +359,4 @@ def read_prices(path: Path) -> tuple[dict[str, float], dict[tuple[str, str], flo
         raise ProviderError(
             ErrorKind.INVALID, f"catalog {path}:{line}: expected columns instance_type, price_per_hour: {error}"
         ) from error
-    return on_demand, spot
+    return Prices(on_demand, spot, written_at)

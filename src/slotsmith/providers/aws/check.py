@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from slotsmith.model.durations import format_duration
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.aws.catalogue import Catalogue, look_up, root_device
 from slotsmith.providers.aws.client import AwsClient
 from slotsmith.providers.aws.errors import AwsError
+from slotsmith.providers.aws.kept import Kept
 from slotsmith.providers.aws.places import Choice, choices
 from slotsmith.providers.aws.requests import Launcher
 from slotsmith.providers.aws.settings import AwsSettings
@@ -78,7 +80,7 @@ class Check:
             if wanted:
                 yield await _try(what, look)
         try:
-            catalogue = await look_up(self.client, self.settings, self.now)
+            catalogue = await look_up(self.client, self.settings, self.now, Kept())
         except ProviderError as error:
             yield _failed("types", error)
         else:
@@ -134,7 +136,10 @@ class Check:
         if not known:
             return Finding("prices", True, "none is known; offerings stand in the order of the settings")
         best = min(known, key=lambda each: each.price or 0.0)
-        return Finding("prices", True, f"{len(known)} of {len(made)} known, from ${best.price:g} an hour ({best.name})")
+        # To the minute: nobody asks for more.
+        age = format_duration(max(0.0, (self.now - catalogue.prices.read_at) // 60 * 60))
+        text = f"{len(known)} of {len(made)} known, from ${best.price:g} an hour ({best.name}); {age} old"
+        return Finding("prices", True, text)
 
     async def _rights(self, catalogue: Catalogue) -> AsyncIterator[Finding]:
         launcher = Launcher(

@@ -170,7 +170,9 @@ class AwsClient:
             skew = parsedate_to_datetime(date).timestamp() + 0.5 - self._clock.now()
         except ValueError:
             return
-        self.skew = skew if abs(skew) > SKEW_NOTICED else 0.0
+        # Steady, or what is listed would differ each time by what an answer took.
+        if abs(skew - self.skew) > SKEW_NOTICED:
+            self.skew = float(round(skew)) if abs(skew) > SKEW_NOTICED else 0.0
 
 
 @cache

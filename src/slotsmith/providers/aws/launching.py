@@ -12,12 +12,13 @@ from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.aws.errors import AwsError, of_code
 from slotsmith.providers.aws.memory import Place
 from slotsmith.providers.aws.places import Choice
-from slotsmith.providers.aws.region import Region
+from slotsmith.providers.aws.region import CONSISTENCY_WINDOW, Region
 from slotsmith.providers.aws.requests import Launcher
 from slotsmith.providers.aws.tags import CLUSTER, POOL
 from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderError
 
-_MISMATCH: Final = "IdempotentParameterMismatch"
+_USED_BEFORE: Final = ("IdempotentParameterMismatch", "IdempotentInstanceTerminated")
+"""The token was used, and what for cannot be said again: with other parameters, or for what is gone by now."""
 _TEMPLATE_EXISTS: Final = "InvalidLaunchTemplateName.AlreadyExistsException"
 _KEPT_TEMPLATES: Final = 3600.0
 """Seconds for which a template that is of no use any more is kept: an open intent may still be asked for with it."""
@@ -44,6 +45,7 @@ class Launching:
         self._clock = clock
         self._log = log
         self._has_template = False
+        self._used_before: dict[str, float] = {}
 
     async def launch(self, request: LaunchRequest, choice: Choice) -> LaunchResult:
         """See `Provider.launch`."""
@@ -55,7 +57,7 @@ class Launching:
             else:
                 result = await self._create_fleet(request, choice)
         except AwsError as error:
-            if error.code != _MISMATCH:
+            if error.code not in _USED_BEFORE:
                 raise
             result = await self._launched_before(request, error)
         self._region.launched(result.instance_ids)
@@ -124,14 +126,19 @@ class Launching:
         return errors
 
     async def _launched_before(self, request: LaunchRequest, error: AwsError) -> LaunchResult:
-        """The token was used with other parameters: by us, before the settings were changed. What did it launch?
+        """The token was used before: by us, and perhaps before the settings were changed. What did it launch?
 
         Raises:
             AwsError: that cannot be seen (yet).
         """
         ids = tuple(await self._region.of_token(request.token))
-        if not ids:
+        since = self._used_before.setdefault(request.token, self._clock.now())
+        if not ids and self._clock.now() < since + CONSISTENCY_WINDOW:
             raise error
+        del self._used_before[request.token]
+        if not ids:
+            # EC2 shows what is gone for about an hour, so it has been gone for longer.
+            return LaunchResult((), AwsError(ErrorKind.CAPACITY, f"{error}; nothing is left of what it launched"))
         if len(ids) >= request.count:
             return LaunchResult(ids)
         text = f"{len(ids)} of {request.count} were launched before the settings were changed"

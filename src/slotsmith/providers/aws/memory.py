@@ -14,6 +14,7 @@ LONGEST_BLOCK: Final = 1800.0
 FORGET_AFTER: Final = 3600.0
 """Seconds after the end of a block from which on a failure counts as a first one again."""
 
+_SPECIAL: Final = ("p", "g", "x", "f", "inf", "trn", "dl", "u", "hpc")
 _FAMILY = re.compile(r"([a-z]+)")
 
 
@@ -31,8 +32,8 @@ class Place:
         match = _FAMILY.match(self.instance_type)
         letters = match[1] if match else self.instance_type
         # EC2's "Standard" quota is one for all of these; GPU and other special classes have each their own.
-        standard = letters if letters in ("p", "g", "vt", "x", "f", "inf", "trn", "dl", "u", "hpc") else "standard"
-        return f"{'g' if standard == 'vt' else standard}/{self.market}"
+        family = "g" if letters in ("gr", "vt") else letters if letters in _SPECIAL else "standard"
+        return f"{family}/{self.market}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,14 @@ class CapacityMemory:
         """A launch there was granted in full."""
         self._blocks.pop(place, None)
         self._blocks.pop(place.family, None)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to remember."""
+        return bool(self._blocks)
+
+    def forget(self, now: float) -> None:
+        """What a failure from now on would not be counted together with."""
+        self._blocks = {key: each for key, each in self._blocks.items() if now <= each.until + FORGET_AFTER}
 
     def block(self, place: Place, now: float) -> Block | None:
         """The block in force for a place; None = it may be tried."""

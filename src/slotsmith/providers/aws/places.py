@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from slotsmith.model.offering import Offering
+from slotsmith.model.offering import NO_SHORTAGES, Offering, Shortage
 from slotsmith.model.resources import Resources
 from slotsmith.providers.aws.catalogue import Catalogue, TypeInfo
 from slotsmith.providers.aws.memory import CapacityMemory, Place
@@ -77,6 +77,15 @@ def capacities(settings: AwsSettings, catalogue: Catalogue) -> Mapping[str, Reso
     return {info.name: _capacity(info, settings) for info in catalogue.types.values()}
 
 
-def best_first(made: Sequence[Choice], memory: CapacityMemory, now: float) -> list[Choice]:
-    """The same, with those behind of which every place was without capacity a short while ago."""
-    return sorted(made, key=lambda choice: all(memory.block(place, now) is not None for place in choice.places))
+def shortages(made: Sequence[Choice], memory: CapacityMemory, now: float) -> Mapping[str, Shortage]:
+    """The choices, by name, of which no place has had room lately; until the first of them may have some again."""
+    if not memory:
+        return NO_SHORTAGES
+    memory.forget(now)
+    found = {}
+    for choice in made:
+        blocks = [memory.block(place, now) for place in choice.places]
+        soonest = min((each for each in blocks if each is not None), key=lambda each: each.until, default=None)
+        if soonest is not None and None not in blocks:
+            found[choice.offering.name] = Shortage(soonest.until, soonest.reason)
+    return found

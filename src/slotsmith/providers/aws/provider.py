@@ -17,18 +17,20 @@ from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.model.offering import Offering
 from slotsmith.model.resources import Resources
-from slotsmith.providers.aws import ending, metadata, region
-from slotsmith.providers.aws.catalogue import Catalogue, look_up, prices
+from slotsmith.providers.aws import ending, metadata, region, spot_requests
+from slotsmith.providers.aws.catalogue import Catalogue, Prices, look_up, prices
 from slotsmith.providers.aws.client import Connection
+from slotsmith.providers.aws.kept import Kept
 from slotsmith.providers.aws.launching import Launching
 from slotsmith.providers.aws.memory import Place
-from slotsmith.providers.aws.places import Choice, best_first, capacities, choices
+from slotsmith.providers.aws.notices import Weight
+from slotsmith.providers.aws.places import Choice, capacities, choices, shortages
 from slotsmith.providers.aws.requests import Launcher, encode_user_data
 from slotsmith.providers.aws.rows import Row
 from slotsmith.providers.aws.settings import AwsSettings
 from slotsmith.providers.aws.spot_requests import PENDING
 from slotsmith.providers.aws.tags import BOOT, INTENT, OFFERING
-from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderContext, ProviderError
+from slotsmith.providers.base import LaunchRequest, LaunchResult, Market, ProviderContext, ProviderError
 
 _BY_LAUNCH: Final = itemgetter(Instance._fields.index("launched_at"), Instance._fields.index("id"))
 
@@ -67,8 +69,13 @@ class AwsProvider:
         self._region: region.Region | None = None
         self._launching: Launching | None = None
         self._catalogue: Catalogue | None = None
+        self._kept = Kept()
         self._pricing: asyncio.Task[None] | None = None
+        self._priced_at = float("-inf")
         self._choices: list[Choice] = []
+        self._offerings: tuple[Offering, ...] = ()
+        # What a person can wait for is only shown when the settings say so.
+        self._heeded = Weight.REBALANCE if settings.on_rebalance == "drain" else Weight.EVENT
         self._capacities: Mapping[str, Resources] = {}
 
     async def setup(self) -> None:
@@ -78,7 +85,13 @@ class AwsProvider:
         )
         self._region = joined
         joined.on_change.add(self._context.wake)
-        catalogue = await look_up(joined.client, self._settings, self._clock.now())
+        now = self._clock.now()
+        kept = self._kept = await asyncio.to_thread(Kept, self._context.state_dir / "ec2-facts.json")
+        try:
+            catalogue = await look_up(joined.client, self._settings, now, kept)
+        finally:
+            # Also what was answered before something was not.
+            await asyncio.to_thread(kept.save, now)
         launcher = Launcher(
             self._settings,
             self._context.cluster,
@@ -87,19 +100,26 @@ class AwsProvider:
             catalogue.subnets,
             encode_user_data(await self._script(catalogue)),
         )
-        self._catalogue = catalogue
-        self._choices = choices(self._settings, catalogue)
+        self._take(catalogue)
         if not self._choices:
             raise ProviderError(ErrorKind.INVALID, "none of the instance types is sold in any of the markets")
         self._capacities = capacities(self._settings, catalogue)
         self._launching = Launching(joined, launcher, self._clock, self._log)
         await self._launching.tidy()
-        joined.has_requests |= self._settings.spot_mode == "request"
+        if self._settings.spot_mode == "request" or await spot_requests.any_left(joined.client, self._context.cluster):
+            joined.has_requests = True
         joined.watch(self._settings.queue_url, spot="spot" in self._settings.effective_markets)
 
     def offerings(self) -> Sequence[Offering]:
-        """Best first; those that had no capacity lately come last, whatever the settings say."""
-        return tuple(choice.offering for choice in best_first(self._choices, self._here.memory, self._clock.now()))
+        """By price; the same object until prices move."""
+        return self._offerings
+
+    def market(self) -> Market:
+        """Where no pool of the region has found room lately, and how old the prices are."""
+        if self._region is None or self._catalogue is None:
+            return Market()
+        scarce = shortages(self._choices, self._region.memory, self._clock.now())
+        return Market(scarce, self._catalogue.prices.read_at)
 
     async def list_instances(self) -> Sequence[Instance]:
         self._keep_prices_fresh()
@@ -149,25 +169,32 @@ class AwsProvider:
     def _keep_prices_fresh(self) -> None:
         """Ask for prices anew when they are old; launches do not wait for that."""
         catalogue = self._catalogue
-        if catalogue is None or self._clock.now() < catalogue.priced_at + _PRICES_LAST:
+        if catalogue is None or self._clock.now() < self._priced_at + _PRICES_LAST:
             return
         if self._pricing is None or self._pricing.done():
             self._pricing = asyncio.create_task(self._price_anew(catalogue), name="prices of EC2")
 
     async def _price_anew(self, catalogue: Catalogue) -> None:
+        self._priced_at = now = self._clock.now()
         try:
-            on_demand, spot = await prices(self._here.client, self._settings, list(catalogue.types), self._clock.now())
+            found = await prices(self._here.client, self._settings, list(catalogue.types), now, self._kept)
         except ProviderError as error:
             self._log.warning("prices cannot be read, the last ones stay", error=str(error))
-            on_demand, spot = {}, {}
+            return
+        await asyncio.to_thread(self._kept.save, now)
         # What cannot be had anew keeps its last price.
-        fresh = replace(
-            catalogue,
-            on_demand={**catalogue.on_demand, **on_demand},
-            spot={**catalogue.spot, **spot},
-            priced_at=self._clock.now(),
-        )
-        self._catalogue, self._choices = fresh, choices(self._settings, fresh)
+        last = catalogue.prices
+        merged = Prices({**last.on_demand, **found.on_demand}, {**last.spot, **found.spot}, found.read_at)
+        self._take(replace(catalogue, prices=merged))
+
+    def _take(self, catalogue: Catalogue) -> None:
+        """From now on this is what is known."""
+        if self._catalogue is None:
+            self._priced_at = self._clock.now()
+        self._catalogue, self._choices = catalogue, choices(self._settings, catalogue)
+        offerings = tuple(choice.offering for choice in self._choices)
+        if offerings != self._offerings:
+            self._offerings = offerings
 
     @property
     def _here(self) -> region.Region:
@@ -211,9 +238,11 @@ class AwsProvider:
         state = _STATES.get(row.state, InstanceState.UNKNOWN)
         place = Place(row.instance_type, row.zone, "spot" if row.spot else "on-demand")
         notice = self._here.notice(row.agent or row.id)
-        if notice is not None and notice.ends and state in (InstanceState.STARTING, InstanceState.RUNNING):
-            # On its way out: it serves nobody any more, and its replacement need not wait for its end.
-            state = InstanceState.STOPPING
+        reclaimed = (
+            notice is not None
+            and notice.weight >= self._heeded
+            and state in (InstanceState.STARTING, InstanceState.RUNNING)
+        )
         # An offering's name is a tag, for it may leave open the zone or the type that EC2 has chosen.
         offering = row.tags.get(OFFERING) or f"{place.instance_type}/{place.zone}/{place.market}"
         return Instance(
@@ -225,6 +254,7 @@ class AwsProvider:
             offering=offering,
             capacity=self._capacities.get(row.instance_type),
             detail=row.reason or (notice.text if notice else row.tags.get(BOOT, "")),
+            reclaimed=reclaimed,
         )
 
 

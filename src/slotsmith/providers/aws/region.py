@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
+
+import structlog
 
 from slotsmith.clock import Clock
 from slotsmith.providers.aws import spot_requests
 from slotsmith.providers.aws.client import AwsClient, Connection
+from slotsmith.providers.aws.looking import follow_events, follow_requests
 from slotsmith.providers.aws.memory import CapacityMemory
-from slotsmith.providers.aws.notices import KEPT, Notice, follow_queue, follow_requests
+from slotsmith.providers.aws.notices import KEPT, Notice, follow_queue
 from slotsmith.providers.aws.rows import Row
 from slotsmith.providers.aws.tags import CLUSTER, INTENT, POOL
 
@@ -29,6 +33,8 @@ took 20 to 40 s to show, and its tear-down waited 60. Twice that, with the age t
 _SOONEST_LOOK: Final = 1.0
 _LATEST_LOOK: Final = 15.0
 _MOVING: Final = ("pending", "stopping", "shutting-down")
+
+_MANY_NOTICES: Final = 10_000
 
 STATES: Final = ("pending", "running", "stopping", "stopped", "shutting-down")
 """All but terminated, in which EC2 keeps showing an instance for about an hour."""
@@ -55,6 +61,7 @@ class Region:
         self.has_requests = False
         """Whether a pool places spot requests, so that a listing has them too."""
         self._tagged: set[str] = set()
+        self._known: set[str] | None = None
         self._clock = clock
         self._last: Listing | None = None
         self._reading: asyncio.Task[Listing] | None = None
@@ -65,11 +72,41 @@ class Region:
         self._changed_at = float("-inf")
 
     def watch(self, queue_url: str, *, spot: bool) -> None:
-        """Follow a queue of notices, or without one (""), where it matters, the spot requests. Once for each queue."""
-        if queue_url in self._watches or not (queue_url or spot):
+        """Follow a queue of notices, or without one (""), look for events and, where it matters, spot requests."""
+        if queue_url:
+            self._watch_once(queue_url, partial(follow_queue, self, queue_url, self._clock))
             return
-        follow = follow_queue(self, queue_url, self._clock) if queue_url else follow_requests(self, self._clock)
-        self._watches[queue_url] = asyncio.create_task(follow, name="notices of AWS")
+        self._watch_once("scheduled events", partial(follow_events, self, self._clock))
+        if spot:
+            self._watch_once("spot requests", partial(follow_requests, self, self._clock))
+
+    def _watch_once(self, what: str, follow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if what not in self._watches:
+            task = self._watches[what] = asyncio.create_task(follow(), name=f"notices of AWS: {what}")
+            task.add_done_callback(_tell_failure)
+
+    def may_be_ours(self, instance_id: str) -> bool:
+        """Whether news of an instance may be news for a pool here: it is listed, or was launched just now."""
+        return (
+            self._known is None
+            or instance_id in self._known
+            or self.is_young(instance_id)
+            # One that a spot request has brought is known by its request only.
+            or self.has_requests
+        )
+
+    def note(self, notice: Notice) -> bool:
+        """Keep a notice, unless one that weighs more is kept; whether it says anything new.
+
+        Whoever it is of: it may come before the answer to the launch of its instance.
+        """
+        kept = self.notice(notice.instance_id)
+        if kept is not None and kept.weight > notice.weight:
+            return False
+        if len(self.notices) >= _MANY_NOTICES:
+            self._forget_notices()
+        self.notices[notice.instance_id] = notice
+        return kept is None or (kept.weight, kept.text) != (notice.weight, notice.text)
 
     def notice(self, instance_id: str) -> Notice | None:
         """What AWS has told of an instance lately."""
@@ -162,6 +199,7 @@ class Region:
             }
             for row in requested:
                 pools.setdefault(row.tags.get(POOL, ""), {})[row.id] = row
+        self._known = {row.agent or row.id for rows in pools.values() for row in rows.values()}
         listing = Listing({pool: tuple(rows.values()) for pool, rows in pools.items()}, began)
         if began >= self._changed_at:
             self._last = listing
@@ -182,10 +220,13 @@ class Region:
 
     def tell(self) -> None:
         """Have all pools look again."""
-        now = self._clock.now()
-        self.notices = {key: each for key, each in self.notices.items() if now < each.at + KEPT}
+        self._forget_notices()
         self.changed()
         self._wake()
+
+    def _forget_notices(self) -> None:
+        now = self._clock.now()
+        self.notices = {key: each for key, each in self.notices.items() if now < each.at + KEPT}
 
     async def close(self) -> None:
         """End what runs by itself."""
@@ -194,6 +235,12 @@ class Region:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """A watch goes on for ever; one that ends by itself has a fault of ours, which must not be silent."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        structlog.get_logger("slotsmith").error("notices are not followed any more", task=task.get_name(), error=error)
 
 
 _regions: dict[tuple[int, Connection, str], Region] = {}

@@ -80,7 +80,8 @@ class AwsSettings(ProviderSettings):
     type: Literal["aws"]
     region: str | None = None
     root_volume_size: Annotated[int, Field(ge=8, le=16384)] = 200
-    volume_type: Literal["gp3", "gp2", "io1", "io2", "st1", "sc1", "standard"] = "gp3"
+    # The others need more than a type, or are none to boot from.
+    volume_type: Literal["gp3", "gp2", "standard"] = "gp3"
     image_id: Annotated[str, Field(pattern=r"^(ami-[0-9a-f]+)?$")] = ""
     launch_template_id: Annotated[str, Field(pattern=r"^(lt-[0-9a-f]+)?$")] = ""
     tag_key: TagKey = "managed-by"
@@ -104,6 +105,7 @@ class AwsSettings(ProviderSettings):
     log_group: str = ""
     log_stream: str = ""
     queue_url: str = ""
+    on_rebalance: Literal["drain", "show"] = "drain"
     catalog: Path | None = None
     profile: str | None = None
     endpoint_url: str | None = None

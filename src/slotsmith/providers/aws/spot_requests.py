@@ -49,6 +49,20 @@ async def of_token(client: AwsClient, cluster: str, token: str) -> list[str]:
     return [each["SpotInstanceRequestId"] async for each in _requests(client, cluster, f"tag:{INTENT}", [token])]
 
 
+async def any_left(client: AwsClient, cluster: str) -> bool:
+    """Whether there are requests that wait or have an instance: of a pool that placed some before its settings changed.
+
+    False also when EC2 does not let us ask.
+    """
+    try:
+        async for each in _requests(client, cluster, "state", ["open", "active"]):
+            return bool(each)
+    except AwsError as error:
+        if error.kind is not ErrorKind.DENIED:
+            raise
+    return False
+
+
 async def _requests(
     client: AwsClient, cluster: str, name: str, values: Sequence[str]
 ) -> AsyncIterator[Mapping[str, Any]]:

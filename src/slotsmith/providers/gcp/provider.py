@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import structlog
 
@@ -11,11 +13,11 @@ from slotsmith.boot.address import Address
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.model.offering import Offering
-from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderContext, ProviderError
+from slotsmith.providers.base import LaunchRequest, LaunchResult, Market, ProviderContext, ProviderError
 from slotsmith.providers.gcp.address import resolve
 from slotsmith.providers.gcp.api import Api
 from slotsmith.providers.gcp.ending import Endings
-from slotsmith.providers.gcp.facts import Facts, look_up, make_offerings, read_prices
+from slotsmith.providers.gcp.facts import Facts, Prices, look_up, make_offerings, read_prices
 from slotsmith.providers.gcp.launching import Launcher, Pool
 from slotsmith.providers.gcp.listing import Found, Reading, is_spot, list_cluster, shared_listing, zone_of
 from slotsmith.providers.gcp.metadata import Metadata
@@ -25,6 +27,8 @@ from slotsmith.providers.gcp.settings import GcpSettings, region_of
 
 _LONGEST_SCRIPT = 256 * 1024
 """Bytes of one metadata value, by Google's documentation."""
+_PRICES_PERIOD = 60.0
+"""Seconds between two looks whether the file of prices was written anew."""
 _PREEMPTED = 'operationType = "compute.instances.preempted"'
 _GOING = (InstanceState.STOPPING, InstanceState.STOPPED)
 
@@ -51,6 +55,8 @@ class GcpProvider:
         self._metadata = Metadata()
         self._facts: Sequence[Facts] = ()
         self._offerings: Sequence[Offering] = ()
+        self._priced_at: float | None = None
+        self._prices_seen_at = float("-inf")
         self.zones: Sequence[str] = settings.all_zones
         self._around: Sequence[str] = self.zones
         self._where: dict[str, str] = {}
@@ -64,7 +70,8 @@ class GcpProvider:
         Raises:
             ProviderError: some of it is missing or wrong (invalid, denied), or cannot be asked (transient).
         """
-        prices = read_prices(self._settings.prices)
+        self._prices_seen_at = self._clock.now()
+        prices, self._priced_at = await asyncio.to_thread(_prices_of, self._settings.prices)
         await self.find_place()
         facts = self._facts = await look_up(self.api, self._settings, self.zones)
         self.zones = tuple(zone for zone in self.zones if any(each.zone == zone for each in facts))
@@ -91,8 +98,13 @@ class GcpProvider:
         """In the order of preference: machine types as they are named, each in all zones."""
         return self._offerings
 
+    def market(self) -> Market:
+        """How old the prices are; where there is no room, Google says at each launch."""
+        return Market(priced_at=self._priced_at)
+
     async def list_instances(self) -> Sequence[Instance]:
         ready = await self._prepared()
+        await self._look_at_prices()
         cluster = label_value(self._context.cluster)
         shared = shared_listing(self._settings.api_endpoint, self.api.project, cluster)
         found = await shared.get(lambda: list_cluster(self.api, cluster))
@@ -148,6 +160,21 @@ class GcpProvider:
             if not zone:
                 raise ProviderError(ErrorKind.INVALID, "no zone: name one, since this is no machine of Google's")
             self.zones = (zone.rpartition("/")[2],)
+
+    async def _look_at_prices(self) -> None:
+        """A file of prices that was written anew counts from the next pass on; one that makes no sense does not."""
+        path, now = self._settings.prices, self._clock.now()
+        if path is None or now < self._prices_seen_at + _PRICES_PERIOD:
+            return
+        self._prices_seen_at = now
+        try:
+            prices, priced_at = await asyncio.to_thread(_prices_of, path)
+        except ProviderError as error:
+            self._log.warning("prices cannot be read, the last ones stay", error=str(error))
+            return
+        if priced_at != self._priced_at:
+            self._priced_at = priced_at
+            self._offerings = make_offerings(self._facts, self._settings, prices)
 
     async def _zones_around(self) -> Sequence[str]:
         """Where instances of this pool are looked for: its zones, and with `regional` all of their region."""
@@ -220,6 +247,15 @@ class GcpProvider:
                 continue
             here = {name for name in asked if zone_of(mine[name]) == zone}
             self._preempted.update(dict.fromkeys(here - self._preempted.keys(), False))
+
+
+def _prices_of(path: Path | None) -> tuple[Prices, float | None]:
+    """In a thread. The prices, and when their file was written (epoch seconds)."""
+    prices = read_prices(path)
+    try:
+        return prices, None if path is None else path.stat().st_mtime
+    except OSError as error:
+        raise ProviderError(ErrorKind.INVALID, f"the prices in {path} cannot be read: {error}") from error
 
 
 class _Ready:

@@ -104,7 +104,7 @@ class Lives:
 
     def _boot(self, machine: Machine) -> None:
         machine.starts += 1
-        machine.state, machine.detail = _S.STARTING, ""
+        machine.state, machine.detail, machine.reclaimed = _S.STARTING, "", False
         if self._dice.strikes("slow_boot", id=machine.id):
             seconds = self._boot_time + self._dice.seconds("slow_boot")
             self._timers.ends(seconds, self._up, machine, machine.starts)
@@ -209,7 +209,7 @@ class Lives:
 
     def _give_notice(self, machine: Machine, fault: str) -> None:
         self._dice.struck(fault, id=machine.id)
-        machine.detail = "interruption notice"
+        machine.detail, machine.reclaimed = "interruption notice", True
         self._moved(machine)
         self._timers.ends(self._dice.seconds(fault), self._take, machine, machine.starts)
 
@@ -249,7 +249,7 @@ class Lives:
         machine.starts += 1
         if machine.paid:
             machine.paid_until = self._clock.now()
-        machine.detail = detail
+        machine.detail, machine.reclaimed = detail, False
         if state is not None:
             machine.state = state
             self._moved(machine)

@@ -168,4 +168,5 @@ class Listing:
             machine.offering.name,
             machine.offering.capacity,
             machine.detail,
+            machine.reclaimed,
         )

@@ -33,6 +33,7 @@ class Machine:
     gone_at: float | None = None
     connected: bool = False
     detail: str = ""
+    reclaimed: bool = False
 
     # What the listing needs to know; see `listing`.
     row: Instance | None = None

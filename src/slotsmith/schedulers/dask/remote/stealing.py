@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from distributed.core import Status
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, WorkerState
 
 _AT_ONCE = 1000  # requests under way for one worker: about 0.1 s of the scheduler's time
+
+# The worker that a task was asked of last, by its address. What is still there afterwards has most likely started.
+_asked: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 class _Nowhere:
@@ -97,10 +101,15 @@ def _room(worker: WorkerState) -> dict[str, float]:
 
 
 def _relieve(stealing: Any, victim: WorkerState, room: dict[Any, dict[str, float]]) -> None:
-    """Ask the victim for what it will start last, as long as it has too much and others have room for it."""
+    """Ask the victim for what it will start last, as long as it has too much and others have room for it.
+
+    It starts what reaches it first, and that may be what would be started last. So what was asked for in vain comes
+    after all else: it must not keep the others where they are.
+    """
     lacking = {name: used - victim.resources.get(name, 0) for name, used in victim.used_resources.items()}
     movable = [ts for ts in victim.processing if ts.resource_restrictions and ts not in stealing.in_flight]
-    for ts in heapq.nlargest(_AT_ONCE, movable, key=lambda ts: ts.priority or ()):
+    first = heapq.nlargest(_AT_ONCE, movable, key=lambda ts: (_asked.get(ts) != victim.address, ts.priority or ()))
+    for ts in first:
         asked: dict[str, float] = ts.resource_restrictions or {}
         if ts.worker_restrictions or ts.host_restrictions or ts in victim.long_running:
             continue
@@ -112,6 +121,7 @@ def _relieve(stealing: Any, victim: WorkerState, room: dict[Any, dict[str, float
         if thief is None:
             continue
         stealing.move_task_request(ts, victim, thief)
+        _asked[ts] = victim.address
         for name, amount in asked.items():
             lacking[name] -= amount
             room[thief][name] -= amount

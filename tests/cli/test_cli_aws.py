@@ -1,0 +1,157 @@
+"""A pool on EC2 that goes up and down under `slotsmith run`, and whose daemon is killed at every call that it makes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from providers.aws.ec2_catalogue import IMAGE
+from providers.aws.ec2_world import World
+from system.cloud_pool import CloudPool
+from waiting import wait_until
+
+_LISTINGS = ("DescribeInstances", "DescribeSpotInstanceRequests")
+_COUNT = 3
+_OWNER = {"slotsmith-cluster": "team", "slotsmith-pool": "gpu"}
+
+
+def provider(world: World, directory: Path, **more: Any) -> dict[str, Any]:
+    prices = directory / "prices.csv"
+    prices.write_text("instance_type,price_per_hour,market\ng4dn.xlarge,0.5,on-demand\ng4dn.xlarge,0.2,spot\n")
+    return {
+        "type": "aws",
+        "region": "eu-west-1",
+        "image_id": IMAGE,
+        "instance_type": "g4dn.xlarge",
+        "zones": ["eu-west-1a"],
+        "endpoint_url": world.server.url,
+        "catalog": str(prices),
+        "poll_period": "100ms",
+        "agent": {"preset": "command", "command": "agent"},
+        **more,
+    }
+
+
+def pool_on(directory: Path, world: World, **more: Any) -> CloudPool:
+    """A daemon with a pool on this world's server."""
+
+    def machines() -> dict[str, bool]:
+        return {one.id: world.ec2.state(one) == "running" for one in world.ec2.alive}
+
+    return CloudPool(directory, provider(world, directory, **more), machines)
+
+
+class Killing:
+    """Kills the daemon at a point of its life: before or after the `at`-th call is served.
+
+    Listings come again and again, so that all between two other calls are one point.
+    """
+
+    def __init__(self, at: int, phase: str, kill: Callable[[], None]) -> None:
+        self.calls: list[str] = []
+        self.done = False
+        self._at, self._phase, self._kill = at, phase, kill
+
+    def __call__(self, operation: str, phase: str) -> None:
+        if operation not in _WATCHED or self.done:
+            return
+        name = "a listing" if operation in _LISTINGS else operation
+        if phase == "before" and self.calls[-1:] != [name]:
+            self.calls.append(name)
+        if len(self.calls) - 1 == self._at and phase == self._phase:
+            self.done = True
+            self._kill()
+
+
+_LIVES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "one place": ({}, ("RunInstances", "a listing", "TerminateInstances", "a listing")),
+    "a fleet": (
+        {"spread": "zones", "zones": [], "spot": True},
+        ("CreateLaunchTemplate", "CreateFleet", "a listing", "TerminateInstances", "a listing"),
+    ),
+    "requests": (
+        {"spot": True, "spot_mode": "request"},
+        (
+            *("RequestSpotInstances", "a listing", "CreateTags", "a listing"),
+            *("CancelSpotInstanceRequests", "a listing", "TerminateInstances", "a listing"),
+        ),
+    ),
+}
+"""Settings, and the calls from the first launch to the last listing, after the listing with which each life begins."""
+_WATCHED = {*_LISTINGS, *(name for _, calls in _LIVES.values() for name in calls)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["before", "after"])
+@pytest.mark.parametrize("life", _LIVES)
+def test_i3_the_daemon_is_killed_at_every_call(tmp_path: Path, life: str, phase: str) -> None:
+    """`kill -9` at each call of a launch and of a termination, in turn: three instances for one intent, then none."""
+    more, calls = _LIVES[life]
+    for at, name in enumerate(("a listing", *calls)):
+        directory = tmp_path / f"{at}"
+        directory.mkdir()
+        world = World(directory)
+        try:
+            killing = killed_at(world, directory, at, phase, more)
+            assert killing.calls[at] == name, killing.calls
+            _check(world)
+        finally:
+            world.close()
+
+
+def killed_at(world: World, directory: Path, at: int, phase: str, more: dict[str, Any]) -> Killing:
+    """A whole life of a pool, with a kill there."""
+    fleet = pool_on(directory, world, **more)
+    killing = Killing(at, phase, fleet.kill)
+    world.journal.watch = killing
+    fleet.live_with_a_kill(_COUNT, comes=lambda: True)
+    assert fleet.killed == [-signal.SIGKILL]
+    return killing
+
+
+def _check(world: World) -> None:
+    """Never two launches for an intent, never anything without our tags, and nothing is left."""
+    assert len(world.ec2.instances) == _COUNT
+    intents = set()
+    for one in world.ec2.instances.values():
+        request = world.ec2.spot.requests.get(one.spot_request)
+        # What comes of a waiting request is known by that: EC2 gives such instances no tags.
+        tags = request.tags if request is not None and "slotsmith-mode" in request.tags else one.tags
+        assert _OWNER.items() <= tags.items()
+        intents.add(tags["slotsmith-intent"])
+    assert len(intents) == 1
+    for request in world.ec2.spot.requests.values():
+        assert _OWNER.items() <= request.tags.items()
+        assert request.state != "open"
+    for template in world.ec2.templates.values():
+        assert _OWNER.items() <= template["tags"].items()
+    assert not world.ec2.alive
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+def test_a_pool_goes_up_and_down_and_says_why(tmp_path: Path, aws: World) -> None:
+    """A zone without room: told in `explain`, and launched in the other."""
+    aws.ec2.capacity["g4dn.xlarge", "eu-west-1a", "on-demand"] = 0
+    fleet = pool_on(tmp_path, aws, zones=["eu-west-1a", "eu-west-1b"])
+    with fleet.daemon as daemon:
+        fleet.queue.demand(2)
+        daemon.start()
+        fleet.until(2)
+        assert {one.place[1] for one in aws.ec2.alive} == {"eu-west-1b"}
+        told = "pending tasks need 2 more instances, without g4dn.xlarge/eu-west-1a/on-demand"
+        wait_until(lambda: told in daemon.command("explain").stdout, timeout=60, what=f"the reason\n{daemon.log()}")
+        fleet.queue.demand(0)
+        fleet.until(0)
+        daemon.stop()
+        assert "Traceback" not in daemon.log()
+    assert len(aws.ec2.instances) == 2
