@@ -24,10 +24,11 @@ from pydantic import (
     model_validator,
 )
 
+from slotsmith.model.foresight import DEFAULT_TARGET, MOST_EXTRA_COST, Target
 from slotsmith.model.policy import Consolidation, Policy, Window
 from slotsmith.providers.base import ProviderSettings
 from slotsmith.schedulers.base import SchedulerSettings
-from slotsmith.settings import Duration, PositiveDuration
+from slotsmith.settings import Duration, Percent, PositiveDuration
 
 LONGEST_NAME = 40
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}")
@@ -170,6 +171,21 @@ class LogSettings(_Settings):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class TargetSettings(_Settings):
+    """How much spare is worth: `max_extra_cost` of what the pool costs without it, for as little waiting as that buys.
+
+    With `wait_p95`: as little spare as it takes for 95 of 100 tasks to wait no longer.
+    """
+
+    max_extra_cost: Percent | None = None
+    wait_p95: PositiveDuration | None = None
+
+    def target(self) -> Target:
+        """The same as the decisions take it."""
+        default = DEFAULT_TARGET.max_extra_cost if self.wait_p95 is None else MOST_EXTRA_COST
+        return Target(default if self.max_extra_cost is None else self.max_extra_cost, self.wait_p95)
+
+
 def _check_endpoint(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -192,7 +208,24 @@ class TracesSettings(_Settings):
 class HeadroomSettings(_Settings):
     """What is kept free for work that has not come yet."""
 
-    slots: Count = Field(description="how many slots are kept free")
+    type: Literal["fixed", "learned"] = "fixed"
+    slots: Count | None = Field(default=None, description="how many slots are kept free")
+    target: TargetSettings | None = Field(default=None, description="how much spare is worth")
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> HeadroomSettings:
+        if self.type == "fixed" and (self.slots is None or self.target is not None):
+            raise ValueError("expected slots, and no target, for a headroom of type fixed")
+        if self.type == "learned" and self.slots is not None:
+            raise ValueError("expected no slots for a headroom of type learned, which finds out how many")
+        return self
+
+    @property
+    def foresight(self) -> Target | None:
+        """What is asked of foresight; None = a fixed headroom."""
+        if self.type == "fixed":
+            return None
+        return (self.target or TargetSettings()).target()
 
 
 class WindowSettings(_Settings):
@@ -295,7 +328,8 @@ class PoolSettings(_Settings):
         plain = {field.name for field in fields(Policy)} & PoolSettings.model_fields.keys() - named
         return Policy(
             **{name: getattr(self, name) for name in plain},
-            headroom_slots=self.headroom.slots if self.headroom else 0,
+            headroom_slots=(self.headroom.slots or 0) if self.headroom else 0,
+            foresight=self.headroom.foresight if self.headroom else None,
             group_priorities=tuple(sorted(self.group_priorities.items())),
             consolidation=self.consolidation.rules() if self.consolidation else None,
         )

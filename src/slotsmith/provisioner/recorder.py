@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from slotsmith.clock import Clock
-from slotsmith.core.recording import same_offerings, view_change
+from slotsmith.core.recording import differ_in_what_is_set, same_offerings, view_change
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Unmet
 from slotsmith.model.launch import IntentState, LaunchIntent
@@ -102,13 +102,14 @@ class Recorder:
         self, view: View, policy: Policy, decision: Decision, intents: Sequence[LaunchIntent], *, new: bool
     ) -> None:
         # A policy and what is on offer stand in complete records only.
+        was = self._recorded_policy
         complete = (
             decision.at >= self._complete_at + COMPLETE_PERIOD
-            or policy != self._recorded_policy
+            or differ_in_what_is_set(policy, was)
             or self._recorded is None
             or not same_offerings(self._recorded, view)
         )
-        change = view_change(None if complete else self._recorded, view, policy)
+        change = view_change(None if complete else self._recorded, view, policy, was)
         if new or change or self._books.pending:
             # A view that has not changed is on record all the same when something is decided on it.
             told = change if change or new else None

@@ -187,6 +187,14 @@ steering = Table(
     Column("body", Text, nullable=False),
 )
 
+foresight = Table(
+    "foresight",
+    metadata,
+    _pool(key=True),
+    Column("changed_at", Double, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
 # Not tied to a pool with books: what was done is kept whatever becomes of those.
 actions = Table(
     "actions",

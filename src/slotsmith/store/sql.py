@@ -37,6 +37,7 @@ from slotsmith.store.postgresql import check_server, check_unused, server_engine
 from slotsmith.store.schema import (
     actions,
     decisions,
+    foresight,
     instances,
     intents,
     join_failures,
@@ -158,6 +159,7 @@ class SqlStore:
             launch = _rows(connection, launch_failures, pool)
             join = _rows(connection, join_failures, pool)
             steered = _rows(connection, steering, pool)
+            learned = _rows(connection, foresight, pool)
             return PoolBooks(
                 intents=tuple(
                     sorted(codec.decoded(codec.intent_of, live), key=lambda each: (each.created_at, each.token))
@@ -168,6 +170,7 @@ class SqlStore:
                 owns=head is not None and head.owns,
                 heartbeat=None if head is None else head.heartbeat,
                 steering=next(iter(codec.decoded(steering_of, steered)), UNSTEERED),
+                foresight=next(iter(codec.decoded(codec.foresight_of, learned)), None),
             )
 
     def commit(self, changes: Changes) -> None:
