@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from slotsmith.store.migrations.types import WORDS
+
 revision = "0005"
 down_revision = "0004"
 
@@ -12,7 +14,7 @@ down_revision = "0004"
 def upgrade() -> None:
     op.create_table(
         "foresight",
-        sa.Column("pool", sa.Text(), sa.ForeignKey("pools.name"), primary_key=True, nullable=False),
+        sa.Column("pool", WORDS, sa.ForeignKey("pools.name"), primary_key=True, nullable=False),
         sa.Column("changed_at", sa.Double(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
     )
