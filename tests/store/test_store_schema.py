@@ -67,6 +67,7 @@ def test_every_table_is_named_in_the_store(store: SqlStore) -> None:
         "foresight",
         "actions",
         "tokens",
+        "lease",
     }
 
 

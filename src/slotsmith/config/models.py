@@ -32,7 +32,7 @@ from slotsmith.settings import Duration, Percent, PositiveDuration
 
 LONGEST_NAME = 40
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}")
-_URL = re.compile(r"sqlite(\+pysqlite)?://.*")
+_URL = re.compile(r"(sqlite(\+pysqlite)?|postgresql(\+psycopg)?)://.*")
 # More is not a fleet but a slip of the hand, and the cloud's bill comes before anybody notices.
 _MOST_INSTANCES = 1_000_000
 _DEFAULT = Policy()
@@ -48,7 +48,7 @@ def _check_name(value: str) -> str:
 
 def _check_url(value: str) -> str:
     if not _URL.fullmatch(value):
-        raise ValueError("expected the URL of a SQLite database like sqlite:///slotsmith.db")
+        raise ValueError("expected the URL of a database: sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE")
     return value
 
 
@@ -98,6 +98,17 @@ def _check_listen(value: str) -> str:
     return value
 
 
+def _check_address(value: str) -> str:
+    try:
+        found = urlsplit(value)
+        port_is_right = found.port is None or found.port > 0
+    except ValueError:
+        port_is_right = False
+    if not port_is_right or found.scheme not in ("http", "https") or not found.hostname or found.path.strip("/"):
+        raise ValueError("expected the URL of this replica such as https://slotsmith-1.example.org:8443")
+    return value.rstrip("/")
+
+
 class _Settings(BaseModel):
     # Strict: "5" is not 5 and true is not 1.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -111,9 +122,14 @@ class StoreSettings(_Settings):
 
 
 class ServiceSettings(_Settings):
-    """Where `slotsmith serve` listens, and what it takes. `tls_client_ca`: clients must have a certificate of it."""
+    """Where `slotsmith serve` listens, and what it takes. `tls_client_ca`: clients must have a certificate of it.
+
+    `address`: the URL at which other replicas reach this one; `peers_ca`: who has signed their certificates.
+    """
 
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:8080"
+    address: Annotated[str, AfterValidator(_check_address)] | None = None
+    peers_ca: str | None = None
     require_tokens: bool = False
     tls_certificate: str | None = None
     tls_key: str | None = None
@@ -132,7 +148,7 @@ class ServiceSettings(_Settings):
         return self
 
     @property
-    def address(self) -> tuple[str, int]:
+    def listen_on(self) -> tuple[str, int]:
         """Host and port; port 0 = any that is free."""
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
@@ -140,7 +156,12 @@ class ServiceSettings(_Settings):
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.address[0] == "localhost" or ip_address(self.address[0]).is_loopback
+        return self.listen_on[0] == "localhost" or ip_address(self.listen_on[0]).is_loopback
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it listens at all addresses of this machine, which tells nobody else at which."""
+        return self.listen_on[0] != "localhost" and ip_address(self.listen_on[0]).is_unspecified
 
 
 class LogSettings(_Settings):

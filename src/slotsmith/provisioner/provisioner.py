@@ -164,6 +164,11 @@ class Provisioner:
         return self._ready.launch_error if self._ready else None
 
     @property
+    def store_error(self) -> str | None:
+        """Why the store fails, so that nothing is launched; None = it works, as far as is known."""
+        return self._ready.recorder.error if self._ready else None
+
+    @property
     def instances(self) -> Sequence[Instance]:
         """What was listed last, and what is on its way out."""
         return self._ready.instances if self._ready else ()

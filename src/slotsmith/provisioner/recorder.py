@@ -75,6 +75,11 @@ class Recorder:
         self._complete_at = -math.inf
         self._written_at = -math.inf
 
+    @property
+    def error(self) -> str | None:
+        """Why the store fails; None = it works, as far as is known."""
+        return self._error
+
     async def decided(
         self, view: View, policy: Policy, decision: Decision, intents: Sequence[LaunchIntent]
     ) -> Sequence[Unmet]:
@@ -155,6 +160,7 @@ class Recorder:
         """Write what `status` and `explain` show; it is also the pool's sign of life."""
         changes = Changes(self._pool, self._clock.now(), summary=summary, heartbeat=self._books.heartbeat)
         await self._run_store(lambda: self._store.commit(changes))
+        self._works()
 
     def failed(self, error: StoreError) -> None:
         """Tell that the store fails, once for each kind of failure."""
@@ -176,6 +182,9 @@ class Recorder:
             raise
         self._books.pending.written(seen)
         self._written_at = changes.at
+        self._works()
+
+    def _works(self) -> None:
         if self._error is not None:
             self._log.info("the store works again")
             self._error = None

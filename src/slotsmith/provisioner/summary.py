@@ -205,6 +205,7 @@ def _offering(each: OnOffer, shortage: Shortage | None, now: float) -> dict[str,
     offering, waits = each.offering, each.failures.next_attempt_at > now
     return {
         "name": offering.name,
+        "instance_type": offering.instance_type,
         "price": offering.price,
         **dict(offering.capacity.items()),
         "error": each.failures.message if waits else None,

@@ -154,6 +154,12 @@ class _Summaries:
         service = self._metrics.service
         if service is None:
             return
+        leads = GaugeMetricFamily("slotsmith_leads", "1 when the pools run in this process, 0 when it is a standby")
+        leads.add_metric([], float(service.leads))
+        yield leads
+        if not service.leads:
+            # The leader tells, and whoever adds up the replicas must not find everything twice.
+            return
         plain = {
             "pending_tasks": "Tasks that wait",
             "pending_slots": "Slots that waiting tasks ask for",
