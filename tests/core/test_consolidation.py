@@ -151,6 +151,14 @@ def test_of_idle_ones_the_replaced_one_goes_and_not_the_longest_idle() -> None:
     assert gone(decision) == {"b": Reason.REPLACED}
 
 
+def test_a_replacement_is_not_kept_beside_an_idle_one_that_goes() -> None:
+    fleet = Fleet().add("a", HUGE).add("n", SMALL, token="new")
+    moves = Moves(replacing={"new": ("a",)}, ending=frozenset("a"))
+    view = fleet.view(moves=moves, draining=frozenset("a"))
+    assert gone(decide(view, replace(POLICY, min_instances=0), NOW)) == {"n": Reason.LONG_IDLE}
+    assert gone(decide(view, POLICY, NOW)) == {}
+
+
 def test_a_replacement_whose_old_one_stays_is_an_instance_like_any_other() -> None:
     fleet = Fleet().add("a", HUGE).add("n", SMALL, token="new")
     moves = Moves(replacing={"new": ("a",)}, settled=frozenset("a"))

@@ -16,7 +16,7 @@ import numpy as np
 
 from slotsmith.core.conditions import Conditions
 from slotsmith.core.demand import Demand
-from slotsmith.core.fleet import NO_AGENT
+from slotsmith.core.fleet import BUSY_AGENT, NO_AGENT
 from slotsmith.core.headroom import free_slots
 from slotsmith.core.rooms import NO_WORK, Room, Rooms, Work
 from slotsmith.core.several import open_offerings, short
@@ -187,7 +187,7 @@ class _Pass:
             for each in view.in_flight
             if set(view.moves.replacing.get(each.token, ())) & set(ids)
         )
-        if len(waiting) < len(ids):
+        if any(i in view.draining and fleet.agent[fleet.rows[i]] == BUSY_AGENT for i in ids):
             # Work is being moved, perhaps onto it.
             self._held.update(fleet.instances[row].id for row in ready)
         for instance_id, row in zip(waiting, ready, strict=False):
