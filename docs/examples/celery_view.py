@@ -9,6 +9,7 @@ name before the @ is the agent's. It works with every broker that Celery has, Re
 import json
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 
@@ -70,7 +71,7 @@ class CeleryView:
         if not everybody:
             return {}
         # Who they are is known now, so nobody is waited for longer than it takes.
-        inspect = self._app.control.inspect(destination=list(everybody), timeout=5 * PATIENCE, limit=len(everybody))
+        inspect = self._app.control.inspect(destination=list(everybody), timeout=2 * PATIENCE, limit=len(everybody))
         # What a worker has taken from the queue and not begun is lost with it, too.
         having = [(getattr(inspect, kind)() or {}) for kind in ("active", "reserved", "scheduled")]
         queues = inspect.active_queues() or {}
@@ -118,11 +119,12 @@ def serve(view, port):
             except Exception as error:  # noqa: BLE001 - slotsmith shows it, and asks again
                 status, body = 503, {"error": f"{type(error).__name__}: {error}"}
             content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            with suppress(ConnectionError):  # who asked may have given up by now
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
 
         def log_message(self, *_):
             """Nothing: this is asked every few seconds."""

@@ -193,6 +193,9 @@ def test_draining_keeping_and_terminating_one_instance() -> None:
         await until(lambda: third not in s.provider.instances)
         assert list(s.provider.instances) == [first]
         assert (await s.act("instances/none:drain")).status_code == 404
+        # What is gone is on record a little later.
+        await until(lambda: len(s.pool.instances) == 1)
+        await until(lambda: (s.service.summary_of("gpu") or {})["counts"] == {"running": 1})
         (kept,) = (await s.client.get("/api/v1/pools/gpu/instances")).json()["instances"]
         assert (kept["kept"], kept["agent"], kept["next"]) == (True, "busy", "its agent works; kept by hand")
         moves = (await s.client.get(f"/api/v1/pools/gpu/instances/{third}/history")).json()["moves"]
