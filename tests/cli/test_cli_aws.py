@@ -45,72 +45,76 @@ def pool_on(directory: Path, world: World, **more: Any) -> CloudPool:
     return CloudPool(directory, provider(world, directory, **more), machines)
 
 
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
 class Killing:
-    """Kills the daemon at a point of its life: before or after the `at`-th call is served.
+    """Kills the daemon before or after the first call of its kind that follows on another one ("" = on none)."""
 
-    Listings come again and again, so that all between two other calls are one point.
-    """
-
-    def __init__(self, at: int, phase: str, kill: Callable[[], None]) -> None:
-        self.calls: list[str] = []
-        self.done = False
-        self._at, self._phase, self._kill = at, phase, kill
+    def __init__(self, call: str, follows: str, phase: str, kill: Callable[[], None]) -> None:
+        self._call, self._follows, self._phase, self._kill = call, follows, phase, kill
+        self._served: set[str] = {""}
+        self._done = False
 
     def __call__(self, operation: str, phase: str) -> None:
-        if operation not in _WATCHED or self.done:
-            return
-        name = "a listing" if operation in _LISTINGS else operation
-        if phase == "before" and self.calls[-1:] != [name]:
-            self.calls.append(name)
-        if len(self.calls) - 1 == self._at and phase == self._phase:
-            self.done = True
+        name = _LISTING if operation in _LISTINGS else operation
+        if not self._done and (name, phase) == (self._call, self._phase) and self._follows in self._served:
+            self._done = True
             self._kill()
+        if phase == "after":
+            self._served.add(name)
 
 
-_LIVES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "one place": ({}, ("RunInstances", "a listing", "TerminateInstances", "a listing")),
+_LISTING = "a listing"
+_LIVES: dict[str, tuple[dict[str, Any], tuple[tuple[str, str], ...]]] = {
+    "one place": (
+        {},
+        (
+            *((_LISTING, ""), ("RunInstances", ""), (_LISTING, "RunInstances")),
+            *(("TerminateInstances", ""), (_LISTING, "TerminateInstances")),
+        ),
+    ),
     "a fleet": (
         {"spread": "zones", "zones": [], "spot": True},
-        ("CreateLaunchTemplate", "CreateFleet", "a listing", "TerminateInstances", "a listing"),
+        (
+            *((_LISTING, ""), ("CreateLaunchTemplate", ""), ("CreateFleet", ""), (_LISTING, "CreateFleet")),
+            *(("TerminateInstances", ""), (_LISTING, "TerminateInstances")),
+        ),
     ),
     "requests": (
         {"spot": True, "spot_mode": "request"},
         (
-            *("RequestSpotInstances", "a listing", "CreateTags", "a listing"),
-            *("CancelSpotInstanceRequests", "a listing", "TerminateInstances", "a listing"),
+            *((_LISTING, ""), ("RequestSpotInstances", ""), (_LISTING, "RequestSpotInstances"), ("CreateTags", "")),
+            *(("CancelSpotInstanceRequests", ""), (_LISTING, "CancelSpotInstanceRequests")),
+            *(("TerminateInstances", ""), (_LISTING, "TerminateInstances")),
         ),
     ),
 }
-"""Settings, and the calls from the first launch to the last listing, after the listing with which each life begins."""
-_WATCHED = {*_LISTINGS, *(name for _, calls in _LIVES.values() for name in calls)}
+"""Settings, and the calls of a life: listings come again and again, so that all between two other calls are one."""
+_POINTS = [
+    pytest.param(life, *point, phase, id=f"{life}, {phase} {point[0]} {point[1]}".strip())
+    for life, (_, points) in _LIVES.items()
+    for point in points
+    for phase in ("before", "after")
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["before", "after"])
-@pytest.mark.parametrize("life", _LIVES)
-def test_i3_the_daemon_is_killed_at_every_call(tmp_path: Path, life: str, phase: str) -> None:
+@pytest.mark.parametrize(("life", "call", "follows", "phase"), _POINTS)
+def test_i3_the_daemon_is_killed_at_every_call(
+    tmp_path: Path, aws: World, life: str, call: str, follows: str, phase: str
+) -> None:
     """`kill -9` at each call of a launch and of a termination, in turn: three instances for one intent, then none."""
-    more, calls = _LIVES[life]
-    for at, name in enumerate(("a listing", *calls)):
-        directory = tmp_path / f"{at}"
-        directory.mkdir()
-        world = World(directory)
-        try:
-            killing = killed_at(world, directory, at, phase, more)
-            assert killing.calls[at] == name, killing.calls
-            _check(world)
-        finally:
-            world.close()
-
-
-def killed_at(world: World, directory: Path, at: int, phase: str, more: dict[str, Any]) -> Killing:
-    """A whole life of a pool, with a kill there."""
-    fleet = pool_on(directory, world, **more)
-    killing = Killing(at, phase, fleet.kill)
-    world.journal.watch = killing
+    more, _ = _LIVES[life]
+    fleet = pool_on(tmp_path, aws, **more)
+    aws.journal.watch = Killing(call, follows, phase, fleet.kill)
     fleet.live_with_a_kill(_COUNT, comes=lambda: True)
     assert fleet.killed == [-signal.SIGKILL]
-    return killing
+    _check(aws)
 
 
 def _check(world: World) -> None:
@@ -130,13 +134,6 @@ def _check(world: World) -> None:
     for template in world.ec2.templates.values():
         assert _OWNER.items() <= template["tags"].items()
     assert not world.ec2.alive
-
-
-@pytest.fixture
-def aws(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.close()
 
 
 def test_a_pool_goes_up_and_down_and_says_why(tmp_path: Path, aws: World) -> None:
