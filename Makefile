@@ -56,7 +56,7 @@ $(STAMPS)/demo: pyproject.toml $(STAMPS)/pip
 	@touch $@
 
 $(STAMPS)/test: pyproject.toml $(STAMPS)/demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[aws,gcp,plot,plan,service,client,http,otel]" --group test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[aws,gcp,plot,plan,postgres,service,client,http,otel]" --group test
 	@touch $@
 
 # Google's own client is large, and only a second opinion on the tests' GCE.

@@ -13,6 +13,8 @@ from slotsmith.store import migrations, sql
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from postgres import NoServerError, Server
+
 # How long an example takes says how busy the machine is; speed has its place in `benchmarks/`.
 settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=2000)  # for --hypothesis-profile
@@ -68,3 +70,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: next((rank for rank, name in enumerate(waiting) if name in item.path.parts), len(waiting))
     )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, for as long as the tests run; one that cannot run here skips what needs it."""
+    try:
+        server = Server()
+    except NoServerError as reason:
+        pytest.skip(str(reason))
+    try:
+        server.make()
+        yield server
+    except NoServerError as reason:
+        pytest.skip(str(reason))
+    finally:
+        server.remove()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--leaders", default=100, type=int, help="how many leaders the slow test of replicas ends")

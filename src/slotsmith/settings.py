@@ -23,3 +23,26 @@ Duration = Annotated[float, _READ, _WRITE, _SCHEMA]
 
 PositiveDuration = Annotated[float, Field(gt=0), _READ, _WRITE, _SCHEMA]
 """Like `Duration`, and more than zero."""
+
+
+def _read_percent(value: Any) -> float:
+    """A number without the sign is refused: 1 may be meant as one per cent, or as all of it."""
+    wrong = f"expected a percentage like 0.5% or 10%, got {value!r}"
+    if not isinstance(value, str) or not value.endswith("%"):
+        raise ValueError(wrong)
+    try:
+        share = float(value[:-1]) / 100
+    except ValueError:
+        raise ValueError(wrong) from None
+    if not 0 <= share <= 1:
+        raise ValueError(f"expected at least 0% and at most 100%, got {value!r}")
+    return share
+
+
+Percent = Annotated[
+    float,
+    BeforeValidator(_read_percent),
+    PlainSerializer(lambda share: f"{100 * share:g}%", return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "examples": ["0.5%", "10%"]}),
+]
+"""A share from 0 to 1, written with its sign. Dumped as text in JSON mode."""

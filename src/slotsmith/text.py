@@ -13,6 +13,7 @@ _LONGEST_LINE = 500
 _LONGEST_VALUE = 60
 _MOST_NAMES = 12
 _URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/@:]*):[^\s/]*@")
+_PASSWORD_OPTION = re.compile(r"([?&][A-Za-z]*password=)[^\s&'\"]+", re.IGNORECASE)
 
 
 def one_line(text: str, longest: int = _LONGEST_LINE) -> str:
@@ -24,7 +25,7 @@ def one_line(text: str, longest: int = _LONGEST_LINE) -> str:
 
 def hide_password(text: str) -> str:
     """`text` without the password of any URL in it."""
-    return _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
+    return _PASSWORD_OPTION.sub(rf"\1{HIDDEN}", _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text))
 
 
 def quoted(text: str) -> str:

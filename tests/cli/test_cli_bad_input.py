@@ -114,11 +114,12 @@ def test_a_store_that_cannot_be_used(slotsmith: CommandLine, url: str, told: str
         assert_one_line(slotsmith(command), "slotsmith: store ", told)
 
 
-def test_a_store_that_is_not_in_sqlite(slotsmith: CommandLine) -> None:
-    slotsmith.config(GOOD + 'store: {url: "mysql://me:hunter2@host/x"}\n')
+@pytest.mark.parametrize("url", ["mysql://me:hunter2@host/x", "mysql://me@host/x?sslmode=off&password=hunter2"])
+def test_a_store_that_is_of_another_kind(slotsmith: CommandLine, url: str) -> None:
+    slotsmith.config(GOOD + f'store: {{url: "{url}"}}\n')
     for command in ("run", "down", "adopt"):
         said = slotsmith(command)
-        assert_one_line(said, "store.url: expected the URL of a SQLite database like sqlite:///slotsmith.db")
+        assert_one_line(said, "store.url: expected the URL of a database: sqlite:///PATH or")
         assert "hunter2" not in said.err
 
 

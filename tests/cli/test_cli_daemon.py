@@ -210,3 +210,30 @@ def test_a_reload_begins_ends_and_changes_pools_and_leaves_the_others() -> None:
 
     asyncio.run(check())
     assert sorted(made) == ["a1", "b1", "b2", "c1", "c3", "d1"]
+
+
+def test_pools_rest_until_they_are_told_to_begin() -> None:
+    async def scenario() -> None:
+        made: list[Pool] = []
+
+        def make() -> Pool:
+            made.append(Pool())
+            return made[-1]
+
+        subject = Daemon({"a": Plan(None, make)}, SystemClock(), resting=True)
+        running = asyncio.create_task(subject.run())
+        for round_ in (1, 2):
+            await asyncio.sleep(0)
+            assert len(made) == round_ - 1
+            subject.begin()
+            subject.begin()
+            await until(lambda: len(made) == round_ and made[-1].calls == ["setup", "run"], timeout=30)  # noqa: B023
+            await subject.rest()
+            assert made[-1].calls == ["setup", "run", "close"]
+        assert not running.done()
+        subject.stop()
+        assert await asyncio.wait_for(running, 30) == {}
+        subject.begin()
+        assert len(made) == 2
+
+    asyncio.run(scenario())

@@ -124,7 +124,8 @@ def test_a_wrong_line_in_a_pool(line: str, problem: str) -> None:
         (
             "cluster: team-a",
             "cluster: a\nstore: {url: books}",
-            "2: store.url: expected the URL of a SQLite database like sqlite:///slotsmith.db, got 'books'",
+            "2: store.url: expected the URL of a database: sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE, "
+            "got 'books'",
         ),
         ("cluster: team-a", "cluster: a\nstore: {url: 3}", "2: store.url: expected text, got 3"),
         ("cluster: team-a", "cluster: a\nstore: x.db", "2: store: expected a mapping, got 'x.db'"),

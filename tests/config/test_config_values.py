@@ -1,5 +1,6 @@
 """What a file that is right comes to."""
 
+import json
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -9,6 +10,7 @@ from config.sample_plugins import CloudSettings, QueueSettings, sample_plugins
 from slotsmith.config import Config, load_config, public_view, read_config
 from slotsmith.config.assembly import Later, state_dir
 from slotsmith.config.errors import ConfigError
+from slotsmith.model.foresight import DEFAULT_TARGET, MOST_EXTRA_COST, Target
 from slotsmith.model.policy import Policy, Window
 
 FULL = """
@@ -181,13 +183,44 @@ def test_limits_headroom_and_a_schedule_are_read() -> None:
         Window("0 0 1 * *", "UTC", 86400.0, 1, None),
     )
     shown = public_view(pool)
-    assert shown["headroom"] == {"slots": 4}
+    assert shown["headroom"]["slots"] == 4
     assert shown["schedule"][0]["lasts"] == "10h"
+
+
+@pytest.mark.parametrize(
+    ("headroom", "slots", "target"),
+    [
+        ("{type: fixed, slots: 4}", 4, None),
+        ("{slots: 0}", 0, None),
+        ("{type: learned}", 0, DEFAULT_TARGET),
+        ("{type: learned, target: {max_extra_cost: 1%}}", 0, Target(0.01)),
+        ("{type: learned, target: {max_extra_cost: 0%}}", 0, Target(0.0)),
+        ("{type: learned, target: {wait_p95: 60s}}", 0, Target(MOST_EXTRA_COST, 60.0)),
+        ("{type: learned, target: {wait_p95: 60s, max_extra_cost: 2.5%}}", 0, Target(0.025, 60.0)),
+    ],
+)
+def test_a_headroom_is_fixed_or_learned(headroom: str, slots: int, target: Target | None) -> None:
+    config = config_of(dedent(SHORT) + f"    headroom: {headroom}\n")
+    policy = config.pools[0].policy()
+    assert (policy.headroom_slots, policy.foresight) == (slots, target)
+    shown = public_view(config.pools[0])["headroom"]
+    again = config_of(dedent(SHORT) + f"    headroom: {json.dumps(shown)}\n").pools[0]
+    assert again.policy() == policy
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
+        ("headroom: {type: fixed}", "headroom: expected slots, and no target"),
+        ("headroom: {slots: 1, target: {wait_p95: 9s}}", "headroom: expected slots, and no target"),
+        ("headroom: {type: learned, slots: 1}", "headroom: expected no slots for a headroom of type learned"),
+        ("headroom: {type: guessed}", "headroom.type: expected"),
+        ("headroom: {type: learned, target: {max_extra_cost: 1}}", "max_extra_cost: expected a percentage like"),
+        ("headroom: {type: learned, target: {max_extra_cost: x%}}", "max_extra_cost: expected a percentage like"),
+        ("headroom: {type: learned, target: {max_extra_cost: nan%}}", "max_extra_cost: expected at least 0%"),
+        ("headroom: {type: learned, target: {max_extra_cost: 101%}}", "max_extra_cost: expected at least 0%"),
+        ("headroom: {type: learned, target: {wait_p95: 60}}", "wait_p95: expected a duration with a unit"),
+        ("headroom: {type: learned, target: {wait_p99: 1s}}", "wait_p99: unknown key 'wait_p99', did you mean"),
         ("max_dollars_per_hour: -1", "max_dollars_per_hour: expected at least 0, got -1"),
         ("max_dollars_per_month: .nan", "max_dollars_per_month: expected a finite number"),
         ("max_slots: 1.5", "max_slots: expected a whole number"),

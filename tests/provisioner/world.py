@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from slotsmith.model.agent import Agent
 from slotsmith.model.instance import Instance, InstanceState
@@ -140,7 +140,7 @@ class _Disk(InlineRunner):
 class World:
     """One pool and everything around it."""
 
-    def __init__(self, store: SqlStore | None = None, clock: HandClock | None = None, **limits: float) -> None:
+    def __init__(self, store: SqlStore | None = None, clock: HandClock | None = None, **limits: Any) -> None:
         self.clock = clock or HandClock()
         self.store = store or open_store("sqlite://")
         self.provider = FakeProvider(self.clock)
@@ -150,7 +150,7 @@ class World:
         self.drain_takes: list[float] = []
         self.undrained: list[str] = []
         self.ids = 0
-        self.policy = Policy(**{"max_instances": 4, **limits})  # type: ignore[arg-type]
+        self.policy = Policy(**{"max_instances": 4, **limits})
         self.pool = self.provisioner()
 
     def provisioner(self) -> Provisioner:

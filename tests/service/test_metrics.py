@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from service.stage import stage, until
 from slotsmith.clock import SystemClock
+from slotsmith.model.foresight import Target
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
 from slotsmith.service.metrics import Metrics
@@ -62,6 +63,26 @@ def test_what_happens_is_counted() -> None:
             assert of("slotsmith_pass_seconds_count") >= 2
 
     asyncio.run(scenario())
+
+
+def test_foresight_is_told() -> None:
+    async def text(**limits: Any) -> str:
+        async with stage(**limits) as s:
+            await s.push()
+            await until(lambda: s.service.summary_of("gpu"))
+            return (await s.client.get("/metrics")).text
+
+    pool = (("pool", "gpu"),)
+    found = values(asyncio.run(text(foresight=Target())))
+    told = {name: value for (name, labels), value in found.items() if "_foresight_" in name and labels == pool}
+    assert told == {
+        "slotsmith_foresight_headroom_slots": 0,
+        "slotsmith_foresight_holds": 0,
+        "slotsmith_foresight_used": 0,
+        "slotsmith_foresight_saved_seconds": 0,
+        "slotsmith_foresight_extra_instance_seconds": 0,
+    }
+    assert ("slotsmith_foresight_holds", pool) not in values(asyncio.run(text()))
 
 
 def names() -> set[str]:

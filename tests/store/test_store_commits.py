@@ -17,6 +17,13 @@ from slotsmith.store.base import PoolBooks, StoreError
 from slotsmith.store.sql import SqlStore
 
 OPEN, GRANTED, CLOSED, REFUSED = IntentState
+_ONE_WRITER = "SELECT pg_advisory_xact_lock"
+_BEGINNINGS = {
+    # The migration at the opening was durable as well, and with SQLite a connection stays as it was set.
+    "sqlite": (["BEGIN IMMEDIATE"], ["PRAGMA synchronous=NORMAL", "BEGIN IMMEDIATE"], ["BEGIN IMMEDIATE"]),
+    "postgresql": ([_ONE_WRITER], *[[f"SET LOCAL synchronous_commit = off; {_ONE_WRITER}"]] * 2),
+}
+"""What transactions begin with: one that is on disk when it ends, the first that need not be, and another one."""
 
 
 def test_pool_without_books_starts_with_empty_ones(store: SqlStore) -> None:
@@ -125,12 +132,12 @@ def test_an_intent_of_an_unknown_pool_leaves_nothing_behind(store: SqlStore) -> 
     assert store.load("gpu") == PoolBooks()
 
 
-def test_launches_are_synced_to_disk_and_the_rest_is_not(store: SqlStore) -> None:
+def test_launches_are_synced_to_disk_and_the_rest_is_not(store: SqlStore, kind: str) -> None:
     """I3: an intent is on disk before the provider is asked."""
     said: list[str] = []
 
     def listen(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith(("PRAGMA", "BEGIN", "INSERT INTO pools")):
+        if statement.startswith(("PRAGMA", "BEGIN", "SET", "SELECT pg", "INSERT INTO pools")):
             said.append(statement.split("(")[0].strip())
 
     event.listen(Engine, "before_cursor_execute", listen)
@@ -139,9 +146,8 @@ def test_launches_are_synced_to_disk_and_the_rest_is_not(store: SqlStore) -> Non
             store.commit(changes(intents=(intent("a", state),)))
     finally:
         event.remove(Engine, "before_cursor_execute", listen)
-    one = ["BEGIN IMMEDIATE", "INSERT INTO pools"]
-    # The migration at the opening was durable as well, so the first commit finds the connection in that state.
-    assert said == [*one, *one, "PRAGMA synchronous=NORMAL", *one, *one]
+    durable, first, later = ([*each, "INSERT INTO pools"] for each in _BEGINNINGS[kind])
+    assert said == [*durable, *durable, *first, *later]
 
 
 def test_decisions_without_effect_are_not_recorded(store: SqlStore) -> None:

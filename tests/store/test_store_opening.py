@@ -91,6 +91,11 @@ def test_a_closed_store_says_so(store: SqlStore) -> None:
         ("slotsmith.db", "store slotsmith.db is not the URL of a database: write sqlite:///PATH"),
         ("", "is not the URL of a database"),
         ("postgres//me:secret@host/db", "store postgres//***@host/db is not the URL"),
+        (
+            "postgresql+asyncpg://me:secret@host/db",
+            "is of the kind 'postgresql+asyncpg'",
+        ),
+        ("postgresql://me:secret@host", "store postgresql://me:***@host names no database: write sqlite:///PATH or"),
         ("mysql://me:secret@host/db", "store mysql://me:***@host/db is of the kind 'mysql'"),
         ("sqlite+nosuch:///x.db", "is of the kind 'sqlite+nosuch', which this version cannot use"),
         ("sqlite://slotsmith.db", "names a host, and SQLite has none: write sqlite:///PATH, with three slashes"),

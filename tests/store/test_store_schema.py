@@ -64,8 +64,10 @@ def test_every_table_is_named_in_the_store(store: SqlStore) -> None:
         "spans",
         "views",
         "steering",
+        "foresight",
         "actions",
         "tokens",
+        "lease",
     }
 
 

@@ -12,6 +12,9 @@ from typing import Any
 from system.daemon import Daemon, Queue
 from waiting import wait_until
 
+_PATIENCE = 240.0
+"""Seconds for a daemon to start and do its work, on a machine that has much else to do."""
+
 
 class CloudPool:
     """`slotsmith run` with one pool, whose running machines sign in as agents.
@@ -43,7 +46,10 @@ class CloudPool:
 
     def until(self, count: int) -> None:
         """Wait until there are so many machines."""
-        wait_until(lambda: self.sign_in() == count, timeout=60, what=f"{count} machines\n{self.daemon.log()}")
+        self._wait(lambda: self.sign_in() == count, f"{count} machines")
+
+    def _wait(self, state: Callable[[], bool], what: str) -> None:
+        wait_until(state, timeout=_PATIENCE, what=f"{what}\n{self.daemon.log()}")
 
     def kill(self) -> None:
         """`kill -9`, from whatever thread."""
@@ -60,22 +66,18 @@ class CloudPool:
         with self.daemon as daemon:
             self.queue.demand(count)
             daemon.start()
-            wait_until(
-                lambda: self.sign_in() == count or bool(self.killed), timeout=60, what=f"machines\n{daemon.log()}"
-            )
+            self._wait(lambda: self.sign_in() == count or bool(self.killed), "machines")
             if self.killed:
                 daemon.start()
             self.until(count)
             self.queue.demand(0)
             alive = not self.killed
-            wait_until(
-                lambda: self.sign_in() == 0 or (alive and bool(self.killed)), timeout=60, what=f"none\n{daemon.log()}"
-            )
-            wait_until(lambda: bool(self.killed) or not comes(), timeout=60, what="the kill")
+            self._wait(lambda: self.sign_in() == 0 or (alive and bool(self.killed)), "an end")
+            self._wait(lambda: bool(self.killed) or not comes(), "the kill")
             if alive and self.killed:
                 daemon.start()
             self.until(0)
             # One that has just started and hears no signals yet would not end as a daemon does.
             starts = 2 if self.killed else 1
-            wait_until(lambda: daemon.log().count("[slotsmith.daemon]") >= starts, timeout=60, what="the last start")
+            self._wait(lambda: daemon.log().count("[slotsmith.daemon]") >= starts, "the last start")
             daemon.stop()

@@ -57,11 +57,21 @@ class _Place:
 
 
 class Daemon:
-    """Runs one pool for each plan. On SIGHUP, `reload` says what the plans are now; None = what they were."""
+    """Runs one pool for each plan. On SIGHUP, `reload` says what the plans are now; None = what they were.
+
+    With `resting` it runs none before `begin`, and may be told to `rest` again.
+    """
 
     def __init__(
-        self, plans: Mapping[str, Plan], clock: Clock, reload: Callable[[], Mapping[str, Plan] | None] = lambda: None
+        self,
+        plans: Mapping[str, Plan],
+        clock: Clock,
+        reload: Callable[[], Mapping[str, Plan] | None] = lambda: None,
+        *,
+        resting: bool = False,
     ) -> None:
+        self._resting = resting
+        self._changed = asyncio.Event()
         self._places = {pool: _Place(plan, asyncio.Event()) for pool, plan in plans.items()}
         self._clock = clock
         self._reload = reload
@@ -81,10 +91,9 @@ class Daemon:
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         try:
-            for pool in self._places:
-                self._start(pool)
-            while self._tasks:
-                await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            self._start_all()
+            while self._tasks or (self._resting and not self._stopping.is_set()):
+                await self._something_happens()
                 self._forget_ended()
         finally:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -94,8 +103,39 @@ class Daemon:
     def stop(self) -> None:
         """End all pools cleanly; their instances stay."""
         self._stopping.set()
+        self._changed.set()
         for place in self._places.values():
             self._interrupt(place)
+
+    def begin(self) -> None:
+        """Run the pools, if they rest and are not to end for good."""
+        if self._resting and not self._stopping.is_set():
+            self._resting = False
+            self._start_all()
+            self._changed.set()
+
+    async def rest(self) -> None:
+        """End the pools until `begin`; return when none is at work any more."""
+        self._resting = True
+        for place in self._places.values():
+            place.first = True
+            self._interrupt(place)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+        self._changed.set()
+
+    def _start_all(self) -> None:
+        for pool in self._places:
+            self._start(pool)
+
+    async def _something_happens(self) -> None:
+        """A pool has ended, or it is to be looked again at which of them run."""
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait([changed, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+        self._changed.clear()
 
     def reload(self) -> None:
         """Take in changed plans: new pools begin, changed ones begin anew, and those that are gone end."""
@@ -117,7 +157,8 @@ class Daemon:
             self._start(pool)
 
     def _start(self, pool: str) -> None:
-        if pool not in self._tasks:
+        running = self._tasks.get(pool)
+        if not self._resting and (running is None or running.done()):
             self._tasks[pool] = asyncio.create_task(self._keep(pool, self._places[pool]), name=f"pool {pool}")
 
     def _forget_ended(self) -> None:
@@ -145,7 +186,7 @@ class Daemon:
     async def _keep(self, pool: str, place: _Place) -> None:
         """Run a pool, and run it anew when a fault of the program ends it, or a changed plan."""
         pause, failed = FIRST_PAUSE, False
-        while not self._stopping.is_set() and (plan := place.plan) is not None:
+        while not (self._stopping.is_set() or self._resting) and (plan := place.plan) is not None:
             began = self._clock.now()
             place.wake.clear()
             try:

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from slotsmith.cli.daemon import Daemon, Plan
     from slotsmith.config import Config
     from slotsmith.config.assembly import Assembly, Watch
+    from slotsmith.replicas.candidate import Candidate
 
 PRUNE_PERIOD = 3600.0
 """Seconds between two clean-ups of the store."""
+LOOK_AGAIN = 10.0
+"""Seconds between two looks of a replica that waits, whether it leads and has to clean up."""
 
 
 def register(app: typer.Typer) -> None:
@@ -59,15 +62,18 @@ def _serve(settings: Config, file: Path) -> None:
     import asyncio
 
     from slotsmith.cli.books import open_writable
+    from slotsmith.cli.replicating import owning
+    from slotsmith.clock import SystemClock
     from slotsmith.config.assembly import UNWATCHED, Assembly
 
+    clock = SystemClock()
     with (
         traced(settings, UNWATCHED) as watch,
         open_writable(settings.store.url) as store,
-        store.lock(),
-        Assembly(settings, store, watch=watch) as assembly,
+        owning(store, clock) as candidate,
+        Assembly(settings, store, clock=clock, watch=watch, replica=candidate) as assembly,
     ):
-        refused = asyncio.run(_run(assembly, file))
+        refused = asyncio.run(_run(assembly, file, candidate))
     if refused:
         raise CommandError("\n".join(f"{file}: pool '{pool}': {error}" for pool, error in refused.items()))
 
@@ -88,22 +94,24 @@ def traced(settings: Config, inner: Watch) -> Iterator[Watch]:
             tracing.close()
 
 
-async def _run(assembly: Assembly, file: Path) -> dict[str, str]:
-    daemon = make_daemon(assembly, file, _plans)
-    async with keeping_books(assembly):
+async def _run(assembly: Assembly, file: Path, candidate: Candidate | None) -> dict[str, str]:
+    from slotsmith.cli.replicating import taking_turns
+
+    daemon = make_daemon(assembly, file, _plans, resting=candidate is not None)
+    async with keeping_books(assembly, candidate), taking_turns(candidate, daemon, assembly):
         return await daemon.run()
 
 
 @asynccontextmanager
-async def keeping_books(assembly: Assembly) -> AsyncIterator[None]:
-    """Look after the store while pools run, and log that they do."""
+async def keeping_books(assembly: Assembly, candidate: Candidate | None) -> AsyncIterator[None]:
+    """Look after the store while pools run, and log that they do; of several replicas the one that leads does."""
     import asyncio
 
     import structlog
 
     log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
     log.info("running", pools=sorted(pool.name for pool in assembly.config.pools))
-    pruning = asyncio.create_task(_prune_for_ever(assembly, log))
+    pruning = asyncio.create_task(_prune_for_ever(assembly, candidate, log))
     try:
         yield
     finally:
@@ -112,14 +120,21 @@ async def keeping_books(assembly: Assembly) -> AsyncIterator[None]:
         log.info("stopped")
 
 
-def make_daemon(assembly: Assembly, file: Path, plans: Callable[[Assembly], dict[str, Plan]]) -> Daemon:
+def make_daemon(
+    assembly: Assembly, file: Path, plans: Callable[[Assembly], dict[str, Plan]], *, resting: bool = False
+) -> Daemon:
     """A daemon for what `plans` makes of the configuration, now and whenever the file is read again."""
     import structlog
 
     from slotsmith.cli.daemon import Daemon
 
     log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
-    return Daemon(plans(assembly), assembly.clock, lambda: plans(assembly) if _reload(assembly, file, log) else None)
+    return Daemon(
+        plans(assembly),
+        assembly.clock,
+        lambda: plans(assembly) if _reload(assembly, file, log) else None,
+        resting=resting,
+    )
 
 
 def _plans(assembly: Assembly) -> dict[str, Plan]:
@@ -151,12 +166,15 @@ def _reload(assembly: Assembly, file: Path, log: FilteringBoundLogger) -> bool:
     return True
 
 
-async def _prune_for_ever(assembly: Assembly, log: FilteringBoundLogger) -> None:
+async def _prune_for_ever(assembly: Assembly, candidate: Candidate | None, log: FilteringBoundLogger) -> None:
     """Tell of pools that nobody looks after; then, every hour, forget what is older than `store.keep`."""
     from slotsmith.store.base import StoreError
 
     store, clock = assembly.store, assembly.clock
     while True:
+        if candidate is not None and candidate.lease is None:
+            await clock.sleep(LOOK_AGAIN)
+            continue
         try:
             for pool in await assembly.run_store(lambda: _orphans(assembly)):
                 log.warning("a pool with instances is not in the file; they stay until `slotsmith down`", pool=pool)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slotsmith.config import Config
     from slotsmith.config.assembly import Assembly
     from slotsmith.config.models import ServiceSettings
+    from slotsmith.replicas.candidate import Candidate
     from slotsmith.service.metrics import Metrics
     from slotsmith.store.base import Changes
 
@@ -44,6 +45,9 @@ def serve(
 
     settings = read(config)
     where = settings.service if listen is None else _listening(settings.service, listen)
+    if where.everywhere and where.address is None and settings.store.url.startswith("postgresql"):
+        problem = "expected the URL at which other replicas reach this one, as it listens at every address"
+        raise CommandError(f"{config}: service.address: {problem}")
     try:
         import_module("slotsmith.service.app")
     except ModuleNotFoundError as error:
@@ -68,6 +72,7 @@ def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, st
     import asyncio
 
     from slotsmith.cli.books import open_writable
+    from slotsmith.cli.replicating import owning
     from slotsmith.cli.run import traced
     from slotsmith.clock import SystemClock
     from slotsmith.config.assembly import Assembly
@@ -79,25 +84,29 @@ def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, st
     with (
         traced(settings, metrics) as watch,
         open_writable(settings.store.url) as store,
-        store.lock(),
-        Assembly(settings, store, clock=clock, watch=watch) as assembly,
+        owning(store, clock) as candidate,
+        Assembly(settings, store, clock=clock, watch=watch, replica=candidate) as assembly,
     ):
         try:
-            return asyncio.run(_run(assembly, where, metrics, file))
+            return asyncio.run(_run(assembly, where, metrics, file, candidate))
         except ServiceError as error:
             raise CommandError(str(error)) from None
 
 
-async def _run(assembly: Assembly, where: ServiceSettings, metrics: Metrics, file: Path) -> dict[str, str]:
+async def _run(
+    assembly: Assembly, where: ServiceSettings, metrics: Metrics, file: Path, candidate: Candidate | None
+) -> dict[str, str]:
     import asyncio
 
     from slotsmith.cli.daemon import Plan
+    from slotsmith.cli.replicating import taking_turns
     from slotsmith.cli.run import keeping_books, make_daemon
     from slotsmith.clock import system_secret
     from slotsmith.service.access import Gate
     from slotsmith.service.app import make_app
     from slotsmith.service.context import Service
     from slotsmith.service.desk import Desk
+    from slotsmith.service.following import following
     from slotsmith.service.hub import Hub
     from slotsmith.service.server import HttpServer
     from slotsmith.store.people import People
@@ -108,8 +117,10 @@ async def _run(assembly: Assembly, where: ServiceSettings, metrics: Metrics, fil
     people = People(store)
     run_read = ThreadRunner()
     gate = Gate(people, run_read, clock, system_secret, required=where.require_tokens or not where.on_loopback)
-    service = Service(clock, store, run_read, people, gate, desk, hub, where.max_body_mib * 1024 * 1024)
+    service = Service(clock, store, run_read, people, gate, desk, hub, where.max_body_mib * 1024 * 1024, candidate)
     metrics.follow(service)
+    if candidate is not None:
+        gate.peer_secret = lambda: candidate.lease.secret if candidate.lease is not None else ""
     server = HttpServer(make_app(service, metrics, where), where, clock)
 
     def committed(changes: Changes) -> None:
@@ -123,12 +134,16 @@ async def _run(assembly: Assembly, where: ServiceSettings, metrics: Metrics, fil
         desk.set_out({name: assembly.takes_views(pool) for name, pool in pools.items()})
         return {name: Plan(pool, desk.maker(name, partial(assembly.provisioner, pool))) for name, pool in pools.items()}
 
-    daemon = make_daemon(assembly, file, plans)
+    daemon = make_daemon(assembly, file, plans, resting=candidate is not None)
     serving = asyncio.create_task(server.run())
     serving.add_done_callback(lambda _: daemon.stop())
     say(f"serving on {server.address}")
     try:
-        async with keeping_books(assembly):
+        async with (
+            keeping_books(assembly, candidate),
+            following(service, store),
+            taking_turns(candidate, daemon, assembly, address=where.address or server.address, on_rest=desk.clear),
+        ):
             return await daemon.run()
     finally:
         hub.close()

@@ -14,6 +14,7 @@ from slotsmith.text import quoted
 
 if TYPE_CHECKING:
     from slotsmith.provisioner import Provisioner
+    from slotsmith.replicas.candidate import Candidate
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ def _known(url: str) -> Sequence[str]:
 def with_pool(config: Path, name: str | None, work: Callable[[Provisioner], Awaitable[T]]) -> T:
     """Run `work` on a pool that is set up, with the store's lock held."""
     from slotsmith import logs
+    from slotsmith.cli.replicating import leading, owning
+    from slotsmith.clock import SystemClock
     from slotsmith.config.assembly import Assembly
 
     settings = read(config)
@@ -41,13 +44,20 @@ def with_pool(config: Path, name: str | None, work: Callable[[Provisioner], Awai
     pool = one_pool(settings, name, config)
     logs.setup(settings.log.format, "warning")
 
-    async def on_pool(assembly: Assembly) -> T:
-        provisioner = assembly.provisioner(pool)
-        try:
-            await provisioner.setup()
-            return await work(provisioner)
-        finally:
-            await provisioner.close()
+    clock = SystemClock()
 
-    with open_writable(settings.store.url) as store, store.lock(), Assembly(settings, store) as assembly:
-        return asyncio.run(on_pool(assembly))
+    async def on_pool(assembly: Assembly, candidate: Candidate | None) -> T:
+        async with leading(candidate, assembly.store, clock):
+            provisioner = assembly.provisioner(pool)
+            try:
+                await provisioner.setup()
+                return await work(provisioner)
+            finally:
+                await provisioner.close()
+
+    with (
+        open_writable(settings.store.url) as store,
+        owning(store, clock) as candidate,
+        Assembly(settings, store, clock=clock, replica=candidate) as assembly,
+    ):
+        return asyncio.run(on_pool(assembly, candidate))

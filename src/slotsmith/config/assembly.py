@@ -14,6 +14,8 @@ from slotsmith.config.models import Config, PoolSettings
 from slotsmith.config.plugins import Plugins
 from slotsmith.providers.base import Provider, ProviderContext, ProviderPlugin
 from slotsmith.provisioner import Provisioner
+from slotsmith.replicas.candidate import Candidate
+from slotsmith.replicas.guarded import GuardedProvider, guarded_scheduler
 from slotsmith.schedulers.base import Scheduler, SchedulerContext, SchedulerPlugin
 from slotsmith.store.place import Place
 from slotsmith.store.sql import SqlStore
@@ -106,7 +108,8 @@ UNWATCHED: Final = Watch()
 class Assembly:
     """Makes the parts of every pool of a configuration; all pools share its store and that store's writer thread.
 
-    A context manager: leaving it ends the writer thread, and leaves the store open.
+    A context manager: leaving it ends the writer thread, and leaves the store open. `replica`: of several, only
+    the one that leads may launch, drain and terminate.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class Assembly:
         random: Random | None = None,
         new_id: IdSource = system_ids,
         watch: Watch = UNWATCHED,
+        replica: Candidate | None = None,
     ) -> None:
         self.config = config
         self.store = store
@@ -126,6 +130,7 @@ class Assembly:
         self._random = random or system_random()
         self._new_id = new_id
         self._watch = watch
+        self._replica = replica
         # Looking for what is installed takes tens of milliseconds, and there may be hundreds of pools.
         self._plugins = (Plugins("provider"), Plugins("scheduler"))
 
@@ -151,11 +156,15 @@ class Assembly:
             scheduler_changed=scheduler_changed,
             plugins=self._plugins,
         )
+        provider, scheduler = connections.provider, connections.scheduler
+        if self._replica is not None:
+            provider = GuardedProvider(provider, self._replica.may_act)
+            scheduler = guarded_scheduler(scheduler, self._replica.may_act)
         provisioner = Provisioner(
             pool.name,
             pool.policy(),
-            provider=self._watch.provider(pool.name, connections.provider),
-            scheduler=connections.scheduler,
+            provider=self._watch.provider(pool.name, provider),
+            scheduler=scheduler,
             store=self.store,
             run_store=self.run_store,
             clock=self.clock,

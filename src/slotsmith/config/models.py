@@ -24,14 +24,15 @@ from pydantic import (
     model_validator,
 )
 
+from slotsmith.model.foresight import DEFAULT_TARGET, MOST_EXTRA_COST, Target
 from slotsmith.model.policy import Consolidation, Policy, Window
 from slotsmith.providers.base import ProviderSettings
 from slotsmith.schedulers.base import SchedulerSettings
-from slotsmith.settings import Duration, PositiveDuration
+from slotsmith.settings import Duration, Percent, PositiveDuration
 
 LONGEST_NAME = 40
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}")
-_URL = re.compile(r"sqlite(\+pysqlite)?://.*")
+_URL = re.compile(r"(sqlite(\+pysqlite)?|postgresql(\+psycopg)?)://.*")
 # More is not a fleet but a slip of the hand, and the cloud's bill comes before anybody notices.
 _MOST_INSTANCES = 1_000_000
 _DEFAULT = Policy()
@@ -47,7 +48,7 @@ def _check_name(value: str) -> str:
 
 def _check_url(value: str) -> str:
     if not _URL.fullmatch(value):
-        raise ValueError("expected the URL of a SQLite database like sqlite:///slotsmith.db")
+        raise ValueError("expected the URL of a database: sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE")
     return value
 
 
@@ -97,6 +98,17 @@ def _check_listen(value: str) -> str:
     return value
 
 
+def _check_address(value: str) -> str:
+    try:
+        found = urlsplit(value)
+        port_is_right = found.port is None or found.port > 0
+    except ValueError:
+        port_is_right = False
+    if not port_is_right or found.scheme not in ("http", "https") or not found.hostname or found.path.strip("/"):
+        raise ValueError("expected the URL of this replica such as https://slotsmith-1.example.org:8443")
+    return value.rstrip("/")
+
+
 class _Settings(BaseModel):
     # Strict: "5" is not 5 and true is not 1.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -110,9 +122,14 @@ class StoreSettings(_Settings):
 
 
 class ServiceSettings(_Settings):
-    """Where `slotsmith serve` listens, and what it takes. `tls_client_ca`: clients must have a certificate of it."""
+    """Where `slotsmith serve` listens, and what it takes. `tls_client_ca`: clients must have a certificate of it.
+
+    `address`: the URL at which other replicas reach this one; `peers_ca`: who has signed their certificates.
+    """
 
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:8080"
+    address: Annotated[str, AfterValidator(_check_address)] | None = None
+    peers_ca: str | None = None
     require_tokens: bool = False
     tls_certificate: str | None = None
     tls_key: str | None = None
@@ -131,7 +148,7 @@ class ServiceSettings(_Settings):
         return self
 
     @property
-    def address(self) -> tuple[str, int]:
+    def listen_on(self) -> tuple[str, int]:
         """Host and port; port 0 = any that is free."""
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
@@ -139,7 +156,12 @@ class ServiceSettings(_Settings):
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.address[0] == "localhost" or ip_address(self.address[0]).is_loopback
+        return self.listen_on[0] == "localhost" or ip_address(self.listen_on[0]).is_loopback
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it listens at all addresses of this machine, which tells nobody else at which."""
+        return self.listen_on[0] != "localhost" and ip_address(self.listen_on[0]).is_unspecified
 
 
 class LogSettings(_Settings):
@@ -147,6 +169,21 @@ class LogSettings(_Settings):
 
     format: Literal["console", "json"] = "console"
     level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class TargetSettings(_Settings):
+    """How much spare is worth: `max_extra_cost` of what the pool costs without it, for as little waiting as that buys.
+
+    With `wait_p95`: as little spare as it takes for 95 of 100 tasks to wait no longer.
+    """
+
+    max_extra_cost: Percent | None = None
+    wait_p95: PositiveDuration | None = None
+
+    def target(self) -> Target:
+        """The same as the decisions take it."""
+        default = DEFAULT_TARGET.max_extra_cost if self.wait_p95 is None else MOST_EXTRA_COST
+        return Target(default if self.max_extra_cost is None else self.max_extra_cost, self.wait_p95)
 
 
 def _check_endpoint(value: str) -> str:
@@ -171,7 +208,24 @@ class TracesSettings(_Settings):
 class HeadroomSettings(_Settings):
     """What is kept free for work that has not come yet."""
 
-    slots: Count = Field(description="how many slots are kept free")
+    type: Literal["fixed", "learned"] = "fixed"
+    slots: Count | None = Field(default=None, description="how many slots are kept free")
+    target: TargetSettings | None = Field(default=None, description="how much spare is worth")
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> HeadroomSettings:
+        if self.type == "fixed" and (self.slots is None or self.target is not None):
+            raise ValueError("expected slots, and no target, for a headroom of type fixed")
+        if self.type == "learned" and self.slots is not None:
+            raise ValueError("expected no slots for a headroom of type learned, which finds out how many")
+        return self
+
+    @property
+    def foresight(self) -> Target | None:
+        """What is asked of foresight; None = a fixed headroom."""
+        if self.type == "fixed":
+            return None
+        return (self.target or TargetSettings()).target()
 
 
 class WindowSettings(_Settings):
@@ -274,7 +328,8 @@ class PoolSettings(_Settings):
         plain = {field.name for field in fields(Policy)} & PoolSettings.model_fields.keys() - named
         return Policy(
             **{name: getattr(self, name) for name in plain},
-            headroom_slots=self.headroom.slots if self.headroom else 0,
+            headroom_slots=(self.headroom.slots or 0) if self.headroom else 0,
+            foresight=self.headroom.foresight if self.headroom else None,
             group_priorities=tuple(sorted(self.group_priorities.items())),
             consolidation=self.consolidation.rules() if self.consolidation else None,
         )

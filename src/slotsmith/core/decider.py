@@ -50,7 +50,8 @@ def _may_make_room(view: View, found: Conditions, policy: Policy) -> bool:
     """Whether something goes in this pass whose room tasks could wait for, or is kept for more than tasks."""
     if view.blind:
         return False
-    going = found.long_idle | found.stopped | found.long_disconnected | found.never_joined | found.pending
+    going = found.long_idle | found.stopped | found.reclaimed | found.long_disconnected | found.never_joined
+    going = going | found.pending
     over = int(np.count_nonzero(found.counted)) > policy.max_instances
     return bool(policy.headroom_slots or view.draining or over or going.any())
 

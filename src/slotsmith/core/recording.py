@@ -7,7 +7,7 @@ they are a file for `replay` (see `core.replay_cases` for its form).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,18 +19,24 @@ from slotsmith.model.decision import Promise
 from slotsmith.model.instance import Instance
 from slotsmith.model.launch_error import NO_LAUNCH_FAILURES
 from slotsmith.model.offering import Offering
-from slotsmith.model.policy import Policy
+from slotsmith.model.policy import LEARNED, Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.task import ANYWHERE, TaskClass
 
 Row = Mapping[str, Any]
+_IN_FORCE: Final = "in_force"
 
 
-def view_change(before: View | None, after: View, policy: Policy) -> dict[str, Any]:
-    """What a record of `after` must add to a record of `before` (None = say everything); empty when they are alike."""
+def view_change(before: View | None, after: View, policy: Policy, was: Policy | None = None) -> dict[str, Any]:
+    """What a record of `after` must add to a record of `before` (None = say everything); empty when they are alike.
+
+    A policy is told with everything; but what foresight makes of it changes all the time, so it is told when it differs
+    from that of the policy that the record before `was` of.
+    """
+    learned = _learned(policy)
     if before is None:
-        return {"complete": True, "config": _config(after, policy), **_all(after)}
-    row: dict[str, Any] = {}
+        return {"complete": True, "config": _config(after, policy), **learned, **_all(after)}
+    row: dict[str, Any] = {} if was is None or _learned(was) == learned else learned
     instances, gone = _difference(before.fleet.instances, after.fleet.instances)
     agents, lost = _difference(before.info.agents, after.info.agents)
     row |= {"instances": [_instance(i, named=bool(after.others)) for i in instances]} if instances else {}
@@ -40,6 +46,19 @@ def view_change(before: View | None, after: View, policy: Policy) -> dict[str, A
     if before.info is not after.info:
         row |= {key: tell(after) for key, tell in _DEMAND.items() if _differ(key, before.info, after.info)}
     return row | {key: tell(after) for key, tell in _CIRCUMSTANCES.items() if _differ(key, before, after)}
+
+
+def differ_in_what_is_set(policy: Policy, other: Policy | None) -> bool:
+    """Whether two policies differ in more than what foresight makes of them."""
+    if other is None or policy.foresight is None or other.foresight is None:
+        return policy != other
+    return replace(policy, **_learned(other)[_IN_FORCE]) != other
+
+
+def _learned(policy: Policy) -> dict[str, Any]:
+    if policy.foresight is None:
+        return {}
+    return {_IN_FORCE: {name: getattr(policy, name) for name in LEARNED}}
 
 
 def same_offerings(one: View, other: View) -> bool:
@@ -73,7 +92,7 @@ def fold(pool: str, rows: Iterable[tuple[float, Row]]) -> dict[str, Any]:
             continue
         instances = _patched(instances, row.get("instances", ()), row.get("gone", ()), "id")
         agents = _patched(agents, row.get("agents", ()), row.get("lost", ()), "name")
-        state = state | {key: row[key] for key in (*_DEMAND, *_CIRCUMSTANCES) if key in row}
+        state = state | {key: row[key] for key in (*_DEMAND, *_CIRCUMSTANCES, _IN_FORCE) if key in row}
         cases[-1]["ticks"].append(_tick(at, instances, agents, state))
     return {"cases": cases}
 
@@ -86,7 +105,7 @@ def _tick(at: float, instances: dict[str, Any], agents: dict[str, Any], state: d
             "agents": list(agents.values()),
             **{key: state[key] for key in _DEMAND if state.get(key) is not None},
         },
-        **{key: state[key] for key in _CIRCUMSTANCES if key in state},
+        **{key: state[key] for key in (*_CIRCUMSTANCES, _IN_FORCE) if key in state},
     }
 
 
@@ -115,7 +134,8 @@ def _all(view: View) -> dict[str, Any]:
 
 def _config(view: View, policy: Policy) -> dict[str, Any]:
     config = asdict(policy) | {"group_priorities": dict(policy.group_priorities)}
-    config = {key: value for key, value in config.items() if value is not None and value != {}}
+    untold = {"foresight"} if policy.foresight is None else {"foresight", *LEARNED}
+    config = {key: value for key, value in config.items() if value is not None and value != {} and key not in untold}
     offerings = [_offering(each.offering) for each in view.on_offer]
     # What is launched from the only one has no name in a replay.
     priced = view.others or view.offering.price is not None

@@ -6,7 +6,7 @@ The form of the input stands in `core.replay_cases`; the two drivers below are a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from slotsmith.core import reference
@@ -68,8 +68,9 @@ def _by_our_rules(case: ReplayCase) -> Iterator[Told]:
             spent_this_month=tick.spent_this_month,
             moves=tick.moves,
         )
-        decision = decide(view, case.policy, tick.at)
-        sets = state_sets(view, case.policy, tick.at)
+        policy = replace(case.policy, **tick.in_force) if tick.in_force else case.policy
+        decision = decide(view, policy, tick.at)
+        sets = state_sets(view, policy, tick.at)
         yield Told(tick.at, decision.launch_count, decision.terminations, sets)
 
 

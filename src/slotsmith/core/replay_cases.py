@@ -42,7 +42,7 @@ from slotsmith.model.launch_error import (
     LaunchFailures,
 )
 from slotsmith.model.offering import Offering, Shortage
-from slotsmith.model.policy import Policy
+from slotsmith.model.policy import LEARNED, Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.task import ANYWHERE, Constraints, Group, TaskClass
@@ -71,6 +71,7 @@ class ReplayTick:
     shortages: Mapping[str, Shortage] = field(default_factory=dict)
     promised: Mapping[str, tuple[Promise, ...]] = field(default_factory=dict)
     spent_this_month: float = 0.0
+    in_force: Mapping[str, Any] = field(default_factory=dict)
     moves: Moves = NO_MOVES
 
 
@@ -114,7 +115,7 @@ _WHOLE_KEYS: Final = (
     "max_slots",
     "headroom_slots",
 )
-_POLICY_KEYS: Final = tuple(field.name for field in fields(Policy))
+_POLICY_KEYS: Final = tuple(field.name for field in fields(Policy) if field.name != "foresight")
 
 
 def load_cases(path: Path | str) -> Cases:
@@ -244,8 +245,18 @@ def _tick(node: Node, offering: Offering) -> ReplayTick:
         shortages=_by_name(node, "shortages", _shortage),
         promised=_by_name(node, "promised", _promises),
         spent_this_month=node.optional("spent_this_month", _amount, 0.0),
+        in_force=node.optional("in_force", _in_force, {}),
         moves=node.optional("moves", moves, NO_MOVES),
     )
+
+
+def _in_force(node: Node) -> dict[str, Any]:
+    node.check_keys(LEARNED)
+    return {
+        key: found.whole() if key in _WHOLE_KEYS else found.number(low=0)
+        for key in LEARNED
+        if (found := node.get(key)) is not None
+    }
 
 
 def _by_name(node: Node, key: str, read: Callable[[Node], T]) -> dict[str, T]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+from slotsmith.model.foresight import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,9 @@ class Policy:
     """The limits and periods of one pool; all periods in seconds.
 
     `max_slots` and the dollars limit launches only, and count all that is listed or in flight; None = no limit.
-    `headroom_slots` are kept free beyond what pending tasks take. `group_priorities` say which groups' tasks are served
-    first when a limit binds: the higher number, 0 for a group that is not named. Without `consolidation`, nothing makes
-    way for the sake of its price.
+    `headroom_slots` are kept free beyond what pending tasks take; with `foresight` they and the idle period are
+    learned. `group_priorities` say which groups' tasks are served first when a limit binds: the higher number, 0 for a
+    group that is not named. Without `consolidation`, nothing makes way for the sake of its price.
     """
 
     min_instances: int = 0
@@ -46,7 +49,12 @@ class Policy:
     max_dollars_per_month: float | None = None
     headroom_slots: int = 0
     group_priorities: tuple[tuple[str, int], ...] = ()
+    foresight: Target | None = None
     consolidation: Consolidation | None = None
+
+
+LEARNED: Final = ("headroom_slots", "max_idle_agent_period")
+"""What foresight sets, from one pass to the next."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from slotsmith.model.launch import LaunchIntent
 from slotsmith.model.launch_error import JoinFailures, LaunchFailures
@@ -32,10 +34,11 @@ class Pending:
         self._spans: dict[tuple[str, float], StatisticsSpan] = {}
         self.join_failures: JoinFailures | None = None
         self.owns: bool | None = None
+        self.foresight: Mapping[str, Any] | None = None
 
     def __bool__(self) -> bool:
         rows = (self._intents, self._instances, self._moves, self._launch_failures, self._spans)
-        return any(rows) or self.join_failures is not None or self.owns is not None
+        return any(rows) or any(each is not None for each in (self.join_failures, self.owns, self.foresight))
 
     def intent(self, intent: LaunchIntent) -> None:
         self._intents[intent.token] = intent
@@ -66,6 +69,7 @@ class Pending:
             join_failures=self.join_failures,
             spans=tuple(self._spans.values()),
             owns=self.owns,
+            foresight=self.foresight,
         )
         self._clear()
         return self._under_way
@@ -92,6 +96,7 @@ class Pending:
         self._spans = {_span_key(span): span for span in older.spans} | self._spans
         self.join_failures = older.join_failures if self.join_failures is None else self.join_failures
         self.owns = older.owns if self.owns is None else self.owns
+        self.foresight = older.foresight if self.foresight is None else self.foresight
 
 
 def _span_key(span: StatisticsSpan) -> tuple[str, float]:

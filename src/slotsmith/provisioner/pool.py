@@ -32,6 +32,7 @@ from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.steering import UNSTEERED, Steering
 from slotsmith.providers.base import Provider
 from slotsmith.provisioner.books import Books
+from slotsmith.provisioner.foreseeing import Foreseeing
 from slotsmith.provisioner.launching import Launcher
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.recorder import Recorder
@@ -62,6 +63,7 @@ class Pool:
         books: Books,
         surroundings: Surroundings,
         recorder: Recorder,
+        foreseeing: Foreseeing,
         *,
         rules: Rules,
         provider: Provider,
@@ -81,6 +83,7 @@ class Pool:
         self._schedule = schedule
         self._sale = sale
         self._surroundings = surroundings
+        self._foreseeing = foreseeing
         self._rules = rules
         self._clock = clock
         self._new_id = new_id
@@ -102,7 +105,7 @@ class Pool:
             books,
             provider,
             scheduler,
-            max_instances=lambda: self._policy.max_instances,
+            max_instances=lambda: self.policy.max_instances,
             last_heard=lambda: () if surroundings.info is None else surroundings.info.agents,
             clock=clock,
             random=random,
@@ -123,7 +126,7 @@ class Pool:
         """
         now = self._clock.now()
         view = self.observe(now)
-        policy = self._schedule.at(now)
+        policy = self._foreseeing.look(view, self._schedule.at(now), now)
         decision = self._rules.decide(view, policy, now)
         if self._steering.pause is not None:
             decision = held_back(decision, self._steering.pause)
@@ -141,7 +144,7 @@ class Pool:
             self.books.observe(listing.value, listing.began, None if info is None else info.agents, now)
         elif info is not None:
             self.books.hear(info.agents, now)
-        if self._policy.consolidation is not None and info is not None:
+        if self.policy.consolidation is not None and info is not None:
             self.books.moving.heard(info.agents, now)
         if self.books.listing_is_due(now):
             # The next look at the provider may be a poll period away.
@@ -154,7 +157,7 @@ class Pool:
 
     def _view(self, now: float) -> View:
         self.books.held = self._steering.kept_at(now)
-        month = None if self._policy.max_dollars_per_month is None else month_of(now)
+        month = None if self.policy.max_dollars_per_month is None else month_of(now)
         surroundings = self._surroundings
         return self.books.view(
             self.offerings,
@@ -166,9 +169,9 @@ class Pool:
         )
 
     @property
-    def _policy(self) -> Policy:
+    def policy(self) -> Policy:
         """The one in force now."""
-        return self._schedule.at(self._clock.now())
+        return self._foreseeing.in_force(self._schedule.at(self._clock.now()))
 
     def _intents(self, decision: Decision) -> list[LaunchIntent]:
         return [
@@ -217,6 +220,7 @@ class Pool:
         for action in self._actions:
             action.cancel()
         await asyncio.gather(*self._actions, return_exceptions=True)
+        self._foreseeing.save(self._clock.now())
         try:
             await self.recorder.flush()
             await self.summarize(stopped=True)
@@ -236,11 +240,11 @@ class Pool:
         """What would be decided now for another view of the scheduler; nothing is done."""
         now = self._clock.now()
         view = replace(self._view(now), info=info, blind=False)
-        return await asyncio.to_thread(self._rules.decide, view, self._policy, now)
+        return await asyncio.to_thread(self._rules.decide, view, self.policy, now)
 
     def _summary(self, now: float, most: int | None) -> Callable[[], dict[str, Any]]:
         """What makes it, from values that do not change any more."""
-        surroundings, policy, view = self._surroundings, self._policy, self._view(now)
+        surroundings, policy, view = self._surroundings, self.policy, self._view(now)
         return partial(
             summarize,
             view,
@@ -254,6 +258,7 @@ class Pool:
             self._steering,
             self.books.spent_this_month(month_of(now), now),
             self._sale.market.priced_at,
+            self._foreseeing.summary(policy),
             most=most,
         )
 
@@ -294,7 +299,8 @@ class Pool:
         decided = self.last.next_deadline if self.last else None
         held = min((until for until in self._steering.kept.values() if until > now), default=math.inf)
         freed = held if math.isfinite(held) else None
-        due = [self.books.next_deadline(now), decided, self._schedule.next_change(now), freed]
+        foresight = self._foreseeing.next_look
+        due = [self.books.next_deadline(now), decided, self._schedule.next_change(now), freed, foresight]
         return min((each for each in due if each is not None), default=None)
 
     @property
@@ -302,8 +308,8 @@ class Pool:
         """The launch error in force: of several offerings, when all of them have one, the last one."""
         return launch_error_of_all(
             [self.books.failures_of(offering) for offering in self.offerings],
-            retries=self._policy.launch_error_retries,
-            timeout=self._policy.launch_error_timeout,
+            retries=self.policy.launch_error_retries,
+            timeout=self.policy.launch_error_timeout,
             now=self._clock.now(),
         )
 

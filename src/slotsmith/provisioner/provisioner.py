@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -22,6 +23,7 @@ from slotsmith.model.policy import Policy, Window
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import Provider
 from slotsmith.provisioner.books import Books
+from slotsmith.provisioner.foreseeing import Foreseeing
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.operating import Operating
 from slotsmith.provisioner.paid_time import PAID
@@ -162,6 +164,11 @@ class Provisioner:
         return self._ready.launch_error if self._ready else None
 
     @property
+    def store_error(self) -> str | None:
+        """Why the store fails, so that nothing is launched; None = it works, as far as is known."""
+        return self._ready.recorder.error if self._ready else None
+
+    @property
     def instances(self) -> Sequence[Instance]:
         """What was listed last, and what is on its way out."""
         return self._ready.instances if self._ready else ()
@@ -256,6 +263,7 @@ class Provisioner:
                 clock=self._clock,
                 log=self._log,
             ),
+            Foreseeing(kept.foresight, now, save=partial(setattr, books.pending, "foresight"), log=self._log),
             rules=self._rules,
             provider=self._provider,
             scheduler=self._scheduler,
@@ -340,7 +348,7 @@ class Provisioner:
         """
         await self._surroundings.read_both()
         now = self._clock.now()
-        return self._rules.decide(self._pool.observe(now), self.policy, now)
+        return self._rules.decide(self._pool.observe(now), self._pool.policy, now)
 
     async def strays(self) -> Sequence[Instance]:
         """What is listed under our tags and is not known to the books.

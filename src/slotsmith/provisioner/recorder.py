@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from slotsmith.clock import Clock
-from slotsmith.core.recording import same_offerings, view_change
+from slotsmith.core.recording import differ_in_what_is_set, same_offerings, view_change
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Unmet
 from slotsmith.model.launch import IntentState, LaunchIntent
@@ -75,6 +75,11 @@ class Recorder:
         self._complete_at = -math.inf
         self._written_at = -math.inf
 
+    @property
+    def error(self) -> str | None:
+        """Why the store fails; None = it works, as far as is known."""
+        return self._error
+
     async def decided(
         self, view: View, policy: Policy, decision: Decision, intents: Sequence[LaunchIntent]
     ) -> Sequence[Unmet]:
@@ -97,13 +102,14 @@ class Recorder:
         self, view: View, policy: Policy, decision: Decision, intents: Sequence[LaunchIntent], *, new: bool
     ) -> None:
         # A policy and what is on offer stand in complete records only.
+        was = self._recorded_policy
         complete = (
             decision.at >= self._complete_at + COMPLETE_PERIOD
-            or policy != self._recorded_policy
+            or differ_in_what_is_set(policy, was)
             or self._recorded is None
             or not same_offerings(self._recorded, view)
         )
-        change = view_change(None if complete else self._recorded, view, policy)
+        change = view_change(None if complete else self._recorded, view, policy, was)
         if new or change or self._books.pending:
             # A view that has not changed is on record all the same when something is decided on it.
             told = change if change or new else None
@@ -154,6 +160,7 @@ class Recorder:
         """Write what `status` and `explain` show; it is also the pool's sign of life."""
         changes = Changes(self._pool, self._clock.now(), summary=summary, heartbeat=self._books.heartbeat)
         await self._run_store(lambda: self._store.commit(changes))
+        self._works()
 
     def failed(self, error: StoreError) -> None:
         """Tell that the store fails, once for each kind of failure."""
@@ -175,6 +182,9 @@ class Recorder:
             raise
         self._books.pending.written(seen)
         self._written_at = changes.at
+        self._works()
+
+    def _works(self) -> None:
         if self._error is not None:
             self._log.info("the store works again")
             self._error = None

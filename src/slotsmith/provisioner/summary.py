@@ -45,6 +45,7 @@ def summarize(
     steering: Steering = UNSTEERED,
     spent_this_month: float = 0.0,
     priced_at: float | None = None,
+    foresight: Mapping[str, Any] | None = None,
     *,
     most: int | None = MOST_INSTANCES,
 ) -> dict[str, Any]:
@@ -78,6 +79,7 @@ def summarize(
         "provider": _observer(listings),
         "strays": sorted(view.strays),
         "next": _next(view, policy, found, now),
+        "foresight": foresight,
         **_money(view, spent_this_month),
         **_by_hand(steering, now),
     }
@@ -137,6 +139,7 @@ def summarize_unready(
         "next_attempt_at": _next_attempt(failures, books.join_failures, now),
         "join_failures": books.join_failures.failures,
         "strays": [],
+        "foresight": None,
         "next": [],
         "dollars_per_hour": 0.0,
         "without_price": 0,
@@ -202,6 +205,7 @@ def _offering(each: OnOffer, shortage: Shortage | None, now: float) -> dict[str,
     offering, waits = each.offering, each.failures.next_attempt_at > now
     return {
         "name": offering.name,
+        "instance_type": offering.instance_type,
         "price": offering.price,
         **dict(offering.capacity.items()),
         "error": each.failures.message if waits else None,

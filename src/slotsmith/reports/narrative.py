@@ -21,6 +21,7 @@ def narrate(report: PoolReport, history: Mapping[str, Any], now: float) -> Itera
     yield f"{report.name}: {_fleet(summary, now)}"
     yield f"  {_daemon(report, summary, now)}"
     yield f"  {_demand(summary)}"
+    yield from _foresight(summary)
     yield from _section("Instances", _instances(summary, now))
     yield from _section("Launches on the way", _intents(history, now))
     yield from _section("Not as it should be", troubles(report, now))
@@ -67,6 +68,25 @@ def _demand(summary: Mapping[str, Any]) -> str:
     return f"{tasks}; beyond what is there, that asks for {plural(summary['desired_new'], 'new instance')}."
 
 
+def _foresight(summary: Mapping[str, Any]) -> Iterator[str]:
+    told = summary.get("foresight")
+    if told is None:
+        return
+    if told["holds"]:
+        idle = span(summary["policy"]["max_idle_agent_period"])
+        slots = plural(told["headroom_slots"], "slot")
+        yield f"  Foresight keeps {slots} free, and idle agents beyond them for {idle}:"
+    else:
+        yield "  Foresight holds no spare:"
+    yield f"    {told['why']}."
+    if told["used"] or told["extra_instance_seconds"]:
+        hours, saved = told["extra_instance_seconds"] / 3600, span(max(0.0, told["saved_seconds"]))
+        yield (
+            f"    So far it has found room {plural(told['used'], 'time')} when there would have been none, saved "
+            f"{saved} of waiting and cost {hours:+.1f} instance-hours, all by its own reckoning."
+        )
+
+
 def _instances(summary: Mapping[str, Any], now: float) -> Iterator[str]:
     for each in summary["instances"][:MOST_INSTANCES]:
         yield f"{each['id']}: {each['state']}, launched {ago(each['launched_at'], now)} ago; {why(each, summary, now)}"
@@ -86,6 +106,8 @@ def why(each: dict[str, Any], summary: Mapping[str, Any], now: float) -> str:
         return "its agent works"
     if each["agent"] == "idle":
         idle = ago(each["idle_since"], now)
+        if policy.get("headroom_slots") and now - each["idle_since"] > policy["max_idle_agent_period"]:
+            return f"its agent has been idle for {idle}, and is kept free"
         return f"its agent has been idle for {idle} of {span(policy['max_idle_agent_period'])}"
     if each["agent"] == "disconnected":
         missing = ago(each["missing_since"], now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,10 @@ from slotsmith.store.base import StoreError, StoreRunner
 from slotsmith.store.people import People, Role, Token
 
 PREFIX: Final = "slotsmith"
+PEER: Final = "slotsmith-replica"
+"""The scheme by which one replica shows another that it may send requests on."""
+ON_BEHALF: Final = "slotsmith-on-behalf-of"
+"""The header with who asked: name, role and pool, as JSON."""
 FRESH: Final = 2.0
 """Seconds for which tokens that were read are relied on; a revoked one works no longer than that."""
 SESSION: Final = 12 * 3600.0
@@ -72,7 +77,10 @@ class _Session:
 
 
 class Gate:
-    """Finds the caller of each request. `required`: without a token nobody gets in."""
+    """Finds the caller of each request. `required`: without a token nobody gets in.
+
+    `peer_secret` is what another replica shows that sends a request on to this one; empty = this one does not lead.
+    """
 
     def __init__(
         self, people: People, run_read: StoreRunner, clock: Clock, new_secret: Callable[[], str], *, required: bool
@@ -86,6 +94,7 @@ class Gate:
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
         self._sessions: dict[str, _Session] = {}
+        self.peer_secret: Callable[[], str] = lambda: ""
 
     async def caller(self, request: Request) -> Caller:
         """Who sends the request.
@@ -94,9 +103,11 @@ class Gate:
             Problem: there is no valid token, or a page of another site sends it.
         """
         self.check_site(request)
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == PEER:
+            return self._sent_on(request, given.strip())
         if not self.required:
             return NOBODY_ASKED
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             token = await self._token(given.strip())
         else:
@@ -132,6 +143,25 @@ class Gate:
         own = request.headers.get("host", "").lower()
         if request.method not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc.lower() != own:
             raise Problem(403, "a page of another site may change nothing here")
+
+    def _sent_on(self, request: Request, given: str) -> Caller:
+        """Who has asked another replica, which has looked at their token."""
+        try:
+            if not self._is_peer(given):
+                raise ValueError("not from a replica that knows who leads")
+            who, role, pool = json.loads(request.headers.get(ON_BEHALF, ""))
+            return Caller(str(who), Role(role), pool)
+        except (ValueError, TypeError):
+            raise Problem(401, "a valid token is needed", headers={"WWW-Authenticate": "Bearer"}) from None
+
+    def _is_peer(self, given: str) -> bool:
+        secret = self.peer_secret()
+        return bool(secret) and hmac.compare_digest(secret.encode(), given.encode())
+
+    def is_peer(self, authorization: str) -> bool:
+        """Whether a header is that of another replica, which sends on what it has been asked."""
+        scheme, _, given = authorization.partition(" ")
+        return scheme.lower() == PEER and self._is_peer(given.strip())
 
     def recognise(self, authorization: str) -> str | None:
         """The id of the token in a header, as far as it is known without looking; None = it is not a valid one."""

@@ -46,12 +46,18 @@ def make_app(service: Service, metrics: Metrics, settings: ServiceSettings) -> A
     _add_metrics(app, metrics)
     page.add_pages(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    inner: ASGIApp = ShortWay(app, service, metrics)
+    if service.replica is not None:
+        from slotsmith.service.forwarding import Forwarding
+
+        inner = Forwarding(inner, service, settings)
     limited = PerClient(
-        ShortWay(app, service, metrics),
+        inner,
         service.clock,
         service.gate.recognise,
         rate=settings.max_requests_per_second,
         most=settings.max_concurrency_per_client,
+        exempt=service.gate.is_peer,
     )
     return Doorkeeper(limited, settings.max_concurrency)
 
@@ -70,12 +76,7 @@ def _add_health(app: FastAPI) -> None:
             for name in service.desk.places
             if not service.ready(name)
         }
-        if not service.gate.required:
-            body = Health(ready=not unready, unready=unready)
-        else:
-            # Anybody may ask, so only the names are told.
-            body = Health(ready=not unready, unready=dict.fromkeys(unready, "see the API"))
-        return JSONResponse(body.model_dump(), 503 if unready else 200)
+        return _health(service, unready)
 
     @app.get(
         "/health/ready/{pool}", response_model=Health, responses={404: PROBLEMS[404], 503: {"model": Health}},
@@ -84,8 +85,24 @@ def _add_health(app: FastAPI) -> None:
     async def pool_ready(service: Asked, pool: str) -> Any:
         """The same of one pool."""
         service.desk.place(pool)
-        unready = {} if service.ready(pool) else {pool: "see the API"}
-        return JSONResponse(Health(ready=not unready, unready=unready).model_dump(), 503 if unready else 200)
+        return _health(service, {} if service.ready(pool) else {pool: "see the API"})
+
+
+def _health(service: Service, unready: dict[str, str]) -> JSONResponse:
+    leader = service.replica.leader if service.replica is not None else None
+    trouble = service.store_trouble
+    if service.gate.required:
+        # Anybody may ask, so only the names are told.
+        unready = dict.fromkeys(unready, "see the API")
+        trouble = trouble and "it fails, or nobody leads"
+    body = Health(
+        ready=not unready and trouble is None,
+        unready=unready,
+        role=service.role,
+        leader=leader.address or leader.holder if leader is not None and not service.gate.required else None,
+        store=trouble,
+    )
+    return JSONResponse(body.model_dump(), 200 if body.ready else 503)
 
 
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:

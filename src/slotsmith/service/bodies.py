@@ -37,7 +37,7 @@ async def read_body(request: Request, most: int) -> bytes:
         raise Problem(415, "expected Content-Encoding: gzip, or none", headers={**_CLOSE, "Accept-Encoding": "gzip"})
     said = request.headers.get("content-length", "0")
     if said.isdigit() and int(said) > most:
-        raise _too_large(most)
+        raise too_large(most)
     unpack = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
     parts: list[bytes] = []
     size = 0
@@ -47,7 +47,7 @@ async def read_body(request: Request, most: int) -> bytes:
                 plain = unpack.decompress(part, most + 1 - size) if unpack else part
                 size += len(plain)
                 if size > most or (unpack and unpack.unconsumed_tail):
-                    raise _too_large(most)
+                    raise too_large(most)
                 parts.append(plain)
     except TimeoutError:
         raise Problem(408, f"the body has not come within {BODY_DEADLINE:g} s", headers=_CLOSE) from None
@@ -60,5 +60,6 @@ async def read_body(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _too_large(most: int) -> Problem:
+def too_large(most: int) -> Problem:
+    """What is told of a body of more than so many bytes."""
     return Problem(413, f"the body is larger than {most:,} bytes", headers=_CLOSE)

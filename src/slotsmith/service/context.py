@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Request
 
 from slotsmith.clock import Clock
 from slotsmith.provisioner.operating import By, Operating
+from slotsmith.replicas.candidate import Candidate
 from slotsmith.reports.report import PoolReport, troubles
 from slotsmith.service.access import Caller, Gate
 from slotsmith.service.desk import Desk, Place
@@ -18,10 +19,15 @@ from slotsmith.service.problems import Problem, ProblemDetails
 from slotsmith.store.base import Store, StoreRunner
 from slotsmith.store.people import People, Role
 
+RoleAmongReplicas = Literal["alone", "leader", "standby"]
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Everything that a request may need. `run_read` runs what only reads the store, beside its writer."""
+    """Everything that a request may need. `run_read` runs what only reads the store, beside its writer.
+
+    `replica`: this one of several that share the store; None = it is the only one.
+    """
 
     clock: Clock
     store: Store
@@ -31,6 +37,30 @@ class Service:
     desk: Desk
     hub: Hub
     max_body: int
+    replica: Candidate | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether the pools run here."""
+        return self.replica is None or self.replica.lease is not None
+
+    @property
+    def role(self) -> RoleAmongReplicas:
+        """What it is among the replicas."""
+        if self.replica is None:
+            return "alone"
+        return "leader" if self.leads else "standby"
+
+    @property
+    def store_trouble(self) -> str | None:
+        """What keeps every pool from being run; None = nothing."""
+        if self.replica is None:
+            return None
+        if self.replica.error is not None:
+            return self.replica.error
+        if self.replica.leader is None:
+            return "no replica leads at the moment"
+        return None
 
     def summary_of(self, pool: str) -> Mapping[str, Any] | None:
         """The last summary that was put on record, None when there is none yet."""
@@ -40,7 +70,9 @@ class Service:
         """Whether its provider and its scheduler have answered, lately and without error."""
         summary = self.summary_of(pool)
         place = self.desk.places[pool]
-        if summary is None or place.provisioner is None:
+        if summary is None or self.store_trouble is not None:
+            return False
+        if self.leads and (place.provisioner is None or place.provisioner.store_error is not None):
             return False
         heard = summary["scheduler"]["ok"] or (place.takes_views and not summary["scheduler"]["error"])
         alive = PoolReport(pool, True, summary).alive(self.clock.now())
@@ -49,9 +81,12 @@ class Service:
     def troubles(self, pool: str) -> list[str]:
         """What is not as it should be, for people."""
         report = PoolReport(pool, True, self.summary_of(pool))
+        working = self.desk.places[pool].provisioner if self.leads else None
+        error = self.store_trouble or (working.store_error if working else None)
+        first = [] if error is None else [f"nothing is launched for now: {error}"]
         if report.summary is None:
-            return ["nothing is known of it yet"]
-        return list(troubles(report, self.clock.now()))
+            return [*first, "nothing is known of it yet"]
+        return [*first, *troubles(report, self.clock.now())]
 
 
 def service_of(request: Request) -> Service:

@@ -64,6 +64,11 @@ class Desk:
 
         return known
 
+    def clear(self) -> None:
+        """The pools run elsewhere from now on, and what was pushed here is soon too old to be told to anybody."""
+        for place in self.places.values():
+            place.provisioner = place.pushed = place.pushed_at = None
+
     def place(self, name: str) -> Place:
         """Raises `Problem` when there is no such pool."""
         if name not in self.places:

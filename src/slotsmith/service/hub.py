@@ -133,6 +133,11 @@ class Hub:
         for tell in self.on_changes:
             tell(changes)
 
+    def seen(self, pool: str, summary: Mapping[str, Any]) -> None:
+        """Another replica has put this on record."""
+        if pool in self.trails:
+            self._summed_up(pool, self.trails[pool], summary)
+
     def _decided(self, changes: Changes) -> None:
         decision = changes.decision
         assert decision is not None

@@ -26,6 +26,15 @@ _SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 2, 5, 15, 30, 60, 120, 300, 600, 1200)
 _PASS_SECONDS: Final = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
 
 
+_FORESIGHT: Final = {
+    "foresight_headroom_slots": "Slots that foresight keeps free",
+    "foresight_holds": "1 while foresight holds spare, 0 when it has withdrawn or is still learning",
+    "foresight_used": "How often work found room that would not have been there without foresight (an estimate)",
+    "foresight_saved_seconds": "Waiting that foresight has saved, in seconds (an estimate)",
+    "foresight_extra_instance_seconds": "What foresight has cost, in instance-seconds (an estimate)",
+}
+
+
 class Metrics(Watch):
     """Everything that is counted. `follow` connects it with the service that it counts for."""
 
@@ -145,6 +154,12 @@ class _Summaries:
         service = self._metrics.service
         if service is None:
             return
+        leads = GaugeMetricFamily("slotsmith_leads", "1 when the pools run in this process, 0 when it is a standby")
+        leads.add_metric([], float(service.leads))
+        yield leads
+        if not service.leads:
+            # The leader tells, and whoever adds up the replicas must not find everything twice.
+            return
         plain = {
             "pending_tasks": "Tasks that wait",
             "pending_slots": "Slots that waiting tasks ask for",
@@ -167,6 +182,7 @@ class _Summaries:
         agents = gauge("agents", "Instances by what their agents do", "agent")
         limits = gauge("limit", "The limits in force", "limit")
         unmet = gauge("unmet", "Demand that is not served, by reason", "reason")
+        spare = {name: gauge(name, text) for name, text in _FORESIGHT.items()}
         idle = gauge("idle_seconds", "Sum of how long idle agents have been idle, of the first thousand instances")
         for pool, trail in service.hub.trails.items():
             ready.add_metric([pool], float(service.ready(pool)))
@@ -179,6 +195,7 @@ class _Summaries:
             error.add_metric([pool], float(bool(summary["launch_error"])))
             strays.add_metric([pool], len(summary["strays"]))
             _by_state(pool, summary, states, agents, idle)
+            _foresight(pool, summary.get("foresight"), spare)
             for name, value in summary["policy"].items():
                 if name.startswith(("max_", "min_")) and isinstance(value, (int, float)) and "period" not in name:
                     limits.add_metric([pool, name], value)
@@ -203,6 +220,17 @@ def _by_state(
         agents.add_metric([pool, agent], count)
     since = [each["idle_since"] for each in summary["instances"] if each["agent"] == "idle"]
     idle.add_metric([pool], sum(summary["at"] - at for at in since if at is not None))
+
+
+def _foresight(pool: str, told: Mapping[str, Any] | None, gauges: Mapping[str, GaugeMetricFamily]) -> None:
+    if told is None:
+        return
+    values = (
+        *(told["headroom_slots"], float(told["holds"]), told["used"]),
+        *(told["saved_seconds"], told["extra_instance_seconds"]),
+    )
+    for name, value in zip(_FORESIGHT, values, strict=True):
+        gauges[name].add_metric([pool], value)
 
 
 def _unmet(summary: Mapping[str, Any]) -> dict[str, int]:

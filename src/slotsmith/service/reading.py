@@ -36,16 +36,23 @@ def head(place: Place, service: Service) -> dict[str, Any]:
     """How a pool stands, in short."""
     summary: Mapping[str, Any] = service.summary_of(place.name) or {}
     pool = place.provisioner
+    if pool is None and summary.get("offering"):
+        told = _told_by_another(summary)
+    else:
+        told = {
+            "slots_per_instance": pool.slots_per_instance if pool else 0,
+            "current_slot_count": pool.current_slot_count if pool else 0,
+            "instance_type": pool.instance_type if pool else "",
+            "min_instances": pool.policy.min_instances if pool else 0,
+            "max_instances": pool.policy.max_instances if pool else 0,
+            "paused": bool(pool and pool.operating.steering.pause),
+        }
     return {
         "pool": place.name,
         "ready": service.ready(place.name),
         "troubles": service.troubles(place.name),
-        "slots_per_instance": pool.slots_per_instance if pool else 0,
-        "current_slot_count": pool.current_slot_count if pool else 0,
-        "instance_type": pool.instance_type if pool else "",
+        **told,
         "launch_error": summary.get("launch_error"),
-        "min_instances": pool.policy.min_instances if pool else 0,
-        "max_instances": pool.policy.max_instances if pool else 0,
         "instances": summary.get("counts", {}),
         "in_flight": summary.get("in_flight", 0),
         "pending_tasks": summary.get("pending_tasks", 0),
@@ -53,7 +60,21 @@ def head(place: Place, service: Service) -> dict[str, Any]:
         "unmet": len(summary.get("unmet", ())),
         "dollars_per_hour": summary.get("dollars_per_hour", 0.0),
         "dollars_this_month": summary.get("dollars_this_month", 0.0),
-        "paused": bool(pool and pool.operating.steering.pause),
+    }
+
+
+def _told_by_another(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a replica that does not run the pool knows of it from the store."""
+    slots = {each["name"]: each.get("slots", 0) for each in summary["offerings"]}
+    first = slots.get(summary["offering"]["name"], 0)
+    at_work = [each for each in summary["instances"] if each["state"] in ("starting", "running")]
+    return {
+        "slots_per_instance": first,
+        "current_slot_count": sum(slots.get(each.get("offering"), first) for each in at_work),
+        "instance_type": summary["offering"].get("instance_type", ""),
+        "min_instances": summary["policy"]["min_instances"],
+        "max_instances": summary["policy"]["max_instances"],
+        "paused": bool(summary.get("paused")),
     }
 
 

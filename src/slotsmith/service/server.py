@@ -86,7 +86,7 @@ class HttpServer:
     def __init__(self, app: ASGIApp, settings: ServiceSettings, clock: Clock) -> None:
         self._clock = clock
         self._certificate = Certificate(settings) if settings.tls_certificate else None
-        self._socket = _listen(*settings.address)
+        self._socket = _listen(*settings.listen_on)
         config = uvicorn.Config(
             app,
             http=HeaderDeadline,

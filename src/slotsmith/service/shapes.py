@@ -222,7 +222,13 @@ class Actions(BaseModel):
 
 
 class Health(BaseModel):
-    """`ready`: every pool's provider and scheduler have answered; `unready` says of the others why."""
+    """`ready`: every pool's provider and scheduler have answered; `unready` says of the others why.
+
+    `role`: whether the pools run here; `leader`: where they run, if anywhere; `store`: what is wrong with the store.
+    """
 
     ready: bool
     unready: dict[str, str]
+    role: Literal["alone", "leader", "standby"]
+    leader: str | None = None
+    store: str | None = None

@@ -48,7 +48,6 @@ class Liveness:
         self._jobs = jobs
         settings = watch.settings
         self._capacity = settings.largest.capacity
-        self._least = least_of(policy, self._capacity)
         self._periods = (
             policy.max_agent_starting_period
             + policy.max_agent_disconnect_period
@@ -97,7 +96,7 @@ class Liveness:
             if self._is_at_minimum():
                 self.fallen_at = now
             elif now > max(self.met_at, self.demand_until - self._periods) + self._periods:
-                self._watch.violated("I5", f"{self._spending()}, the least is {self._least}")
+                self._watch.violated("I5", f"{self._spending()}, the least is {self._least()}")
                 self.fallen_at = now
 
     def _is_at_minimum(self) -> bool:
@@ -105,7 +104,12 @@ class Liveness:
         existing = [m for m in watch.alive.values() if m.id in watch.ledger.records or watch.ledger.owns]
         waits = any(intent.answer_pending for intent in watch.ledger.live.values())
         there = sum(m.agent_name in watch.scheduler.agents for m in existing)
-        return len(existing) == there == self._least and not waits and not watch.ledger.ending
+        return len(existing) == there == self._least() and not waits and not watch.ledger.ending
+
+    def _least(self) -> int:
+        # With foresight the headroom is what it asks for now.
+        policy = self._policy if self._policy.foresight is None else self._watch.policy
+        return least_of(policy, self._capacity)
 
     def _spending(self) -> str:
         watch = self._watch

@@ -170,6 +170,9 @@ class Site:
 
         def decide(view: View, policy: Policy, now: float) -> Decision:
             decision = rules.decide(view, policy, now)
+            if policy.foresight is not None:
+                # What it asks for is in force from now on.
+                self.watch.policy = policy
             self.watch.decided(view, policy, decision)
             return decision
 

@@ -29,7 +29,7 @@ class PoolBooks:
 
     `intents` are those not closed or refused; `instances` those not gone; `owns` is whether what a listing shows under
     our tags is ours without asking (False until the pool has started with an empty listing or was adopted);
-    `heartbeat` is when the pool was last seen alive (None = never).
+    `heartbeat` is when the pool was last seen alive (None = never). `foresight` is what it has learned of its demand.
     """
 
     intents: tuple[LaunchIntent, ...] = ()
@@ -39,6 +39,7 @@ class PoolBooks:
     owns: bool = False
     heartbeat: float | None = None
     steering: Steering = UNSTEERED
+    foresight: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Changes:
     `intents` by token; `instances` by id; `launch_failures` by offering; `spans` by instance and start. `summary` is
     what `status` and `explain` show, JSON-ready. `recorded_view` is what changed in the view since the last one
     recorded, JSON-ready (see `slotsmith.core.recording`). `heartbeat` is when the pool was last seen alive
-    (None = `at`). `steering` is what is set by hand from now on, `actions` who did what.
+    (None = `at`). `steering` is what is set by hand from now on, `actions` who did what. `foresight` is what was
+    learned, JSON-ready.
     """
 
     pool: str
@@ -66,6 +68,7 @@ class Changes:
     heartbeat: float | None = None
     steering: Steering | None = None
     actions: tuple[Action, ...] = ()
+    foresight: Mapping[str, Any] | None = None
 
     @property
     def alive_at(self) -> float:

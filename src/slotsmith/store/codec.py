@@ -291,6 +291,17 @@ def view_of(row: Row[Any]) -> tuple[float, Mapping[str, Any]]:
     return row.at, json.loads(zlib.decompress(row.body))
 
 
+def _foresight_values(pool: str, at: float, body: Mapping[str, Any] | None) -> list[Values]:
+    if body is None:
+        return []
+    return [{"pool": pool, "changed_at": at, "body": zlib.compress(dump(dict(body)).encode(), _COMPRESSION)}]
+
+
+def foresight_of(row: Row[Any]) -> Mapping[str, Any]:
+    body: Mapping[str, Any] = json.loads(zlib.decompress(row.body))
+    return body
+
+
 def summary_of(row: Row[Any]) -> Mapping[str, Any] | None:
     return None if row.summary is None else json.loads(row.summary)
 
@@ -319,5 +330,6 @@ def rows_of(changes: Changes) -> list[tuple[Table, list[Values]]]:
         (schema.spans, [_span_values(span) for span in changes.spans]),
         (schema.views, _view_values(pool, at, changes.recorded_view)),
         (schema.steering, steering_values(pool, at, changes.steering)),
+        (schema.foresight, _foresight_values(pool, at, changes.foresight)),
         (schema.actions, [action_values(action) for action in changes.actions]),
     ]

@@ -1,6 +1,7 @@
 """Connections to a database, set up for what is asked of them.
 
-All that is special about SQLite is here: how its file is opened, how transactions begin, when they reach the disk.
+All that is special about SQLite is here: how its file is opened, how transactions begin, when they reach the disk. What
+is special about PostgreSQL is in `postgresql`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from slotsmith.store.base import StoreError
 from slotsmith.store.errors import told
 from slotsmith.store.place import Place
 
-_OPTION = "slotsmith_access"
+OPTION = "slotsmith_access"
+"""The execution option of a connection that says what its transactions are for."""
 
 
 class Access(StrEnum):
@@ -29,11 +31,13 @@ class Access(StrEnum):
     """It survives the end of the process, and may be lost with the machine's power."""
     DURABLE = "durable"
     """It is on disk when the commit returns, and so is all that was written before it."""
+    APART = "apart"
+    """As durable, beside the writes of others: for what must not wait for them. With a server only."""
 
 
 def transactions(engine: Engine, access: Access) -> Engine:
     """The same engine (and pool of connections), whose transactions are for `access`."""
-    return engine.execution_options(**{_OPTION: access})
+    return engine.execution_options(**{OPTION: access})
 
 
 def sqlite_engine(place: Place, *, read_only: bool, patience: float) -> Engine:
@@ -91,13 +95,13 @@ def _set_up_writer(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> N
 
 
 def _begin(connection: Connection) -> None:
-    access = connection.get_execution_options().get(_OPTION, Access.READ)
+    access = connection.get_execution_options().get(OPTION, Access.READ)
     if access is Access.READ:
         connection.exec_driver_sql("BEGIN")
         return
-    if connection.info.get(_OPTION) is not access:
+    if connection.info.get(OPTION) is not access:
         # In WAL mode FULL syncs the log at each commit, and NORMAL leaves that to the next checkpoint.
         connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if access is Access.DURABLE else 'NORMAL'}")
-        connection.info[_OPTION] = access
+        connection.info[OPTION] = access
     # At once, not at the first write: what is read before the write must still hold when it happens.
     connection.exec_driver_sql("BEGIN IMMEDIATE")

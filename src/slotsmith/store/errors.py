@@ -42,6 +42,21 @@ _SYSTEM: dict[int, str] = {
 }
 """By errno, for what is done to files without SQLite."""
 
+_POSTGRESQL: dict[str, str] = {
+    "53100": _FULL,
+    "53200": "has no memory left: see to its server",
+    "53300": "takes no more connections: raise its max_connections, or end what holds them",
+    "55P03": _BUSY,
+    "57014": "took too long to answer: see what else works on its server",
+    "25006": "is read-only: name the server that takes writes",
+    "25P03": "has cut off this process, which stood still in the middle of a write",
+    "42501": "may not be used like this by its user: grant all rights on the schema to it",
+    "57P01": "is being shut down: its server will have to be started again",
+    "57P02": "has crashed: its server will have to be started again",
+    "57P03": "is starting or stopping: its server takes no connections yet",
+}
+"""By SQLSTATE."""
+
 
 class Unusable(Exception):  # noqa: N818 - users see it as a StoreError
     """The database works, and holds what cannot be used. The text goes on from the store's name, as below."""
@@ -56,6 +71,8 @@ def explanation(error: BaseException) -> str:
     if isinstance(error, DBAPIError) and error.orig is not None:
         # The wrapper's own text holds the statement and its values, which are of no use to the reader.
         return explanation(error.orig)
+    if hasattr(error, "sqlstate"):
+        return _of_postgresql(error)
     if isinstance(error, sqlite3.Error):
         # Errors of the driver itself carry no code.
         code = getattr(error, "sqlite_errorcode", None)
@@ -65,6 +82,16 @@ def explanation(error: BaseException) -> str:
         known = _SYSTEM.get(error.errno) if error.errno is not None else None
         return known or f"failed: {_one_line(error.strerror or error)}"
     return _one_line(error) if isinstance(error, Unusable) else f"failed: {_one_line(error)}"
+
+
+def _of_postgresql(error: BaseException) -> str:
+    """By what the driver's errors have, so that this works without the driver."""
+    state: str | None = getattr(error, "sqlstate", None)
+    if state is not None and not state.startswith("08"):
+        return _POSTGRESQL.get(state) or f"failed: {_one_line(error)}"
+    # The server has said nothing that it could be known by: there is no connection, or it broke.
+    said = _one_line(error).removeprefix("connection failed: ")
+    return f"cannot be reached ({said}): see that its server runs, the database exists, and its user may connect"
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
 
 
 class Words(TypeDecorator[str]):
@@ -33,6 +34,10 @@ class Words(TypeDecorator[str]):
 
     impl = Text
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
+        # In the order of their bytes, as SQLite has it, whatever language the database was made for.
+        return dialect.type_descriptor(Text(collation="C") if dialect.name == "postgresql" else Text())
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         if value is None or value.isprintable():
@@ -182,6 +187,14 @@ steering = Table(
     Column("body", Text, nullable=False),
 )
 
+foresight = Table(
+    "foresight",
+    metadata,
+    _pool(key=True),
+    Column("changed_at", Double, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
 # Not tied to a pool with books: what was done is kept whatever becomes of those.
 actions = Table(
     "actions",
@@ -207,4 +220,17 @@ tokens = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked_at", Double),
+)
+
+# One row, in a database that several processes share.
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("holder", Words, nullable=False),
+    Column("address", Words, nullable=False),
+    Column("secret", Words, nullable=False),
+    Column("since", Double, nullable=False),
 )

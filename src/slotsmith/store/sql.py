@@ -33,9 +33,11 @@ from slotsmith.store.errors import told
 from slotsmith.store.lock import StoreLock
 from slotsmith.store.migrations import lacks_migrations, migrate
 from slotsmith.store.place import Place
+from slotsmith.store.postgresql import check_server, check_unused, server_engine
 from slotsmith.store.schema import (
     actions,
     decisions,
+    foresight,
     instances,
     intents,
     join_failures,
@@ -62,10 +64,10 @@ _TOKENS_PER_QUERY = 500
 
 
 def open_store(url: str, *, create: bool = True, read_only: bool = False, patience: float = PATIENCE) -> SqlStore:
-    """Open the store at `url`: `sqlite:///PATH`, or `sqlite://` for one in memory.
+    """Open the store at `url`: `sqlite:///PATH`, `sqlite://` for one in memory, or `postgresql+psycopg://...`.
 
-    A missing database is made if `create`, and an older one is brought up to date. With `read_only` the database is
-    opened as it is, for a reader beside the daemon. `patience`: seconds to wait for another program's lock.
+    A missing SQLite database is made if `create`, and an older one is brought up to date. With `read_only` the
+    database is opened as it is, for a reader beside the daemon. `patience`: seconds to wait for another program's lock.
 
     Raises:
         StoreError: it cannot be opened, is of a newer version, or (`read_only`) missing or of an older one.
@@ -73,7 +75,11 @@ def open_store(url: str, *, create: bool = True, read_only: bool = False, patien
     place = Place.of(url)
     if place.path is not None:
         prepare_file(place, create=create and not read_only)
-    store = SqlStore(sqlite_engine(place, read_only=read_only, patience=patience), place, read_only=read_only)
+    if place.server is not None:
+        engine = server_engine(place, patience=patience)
+    else:
+        engine = sqlite_engine(place, read_only=read_only, patience=patience)
+    store = SqlStore(engine, place, read_only=read_only)
     try:
         store.bring_up_to_date(patience)
     except BaseException:
@@ -85,13 +91,15 @@ def open_store(url: str, *, create: bool = True, read_only: bool = False, patien
 class SqlStore:
     """A `slotsmith.store.base.Store` in a SQL database, made by `open_store`. May be used from any thread.
 
-    `on_commit` is told of all that is committed, in the thread that did it.
+    `on_commit` is told of all that is committed, in the thread that did it. `guard` is called within each transaction
+    that writes a pool's books, and keeps it from happening by raising `StoreError`.
     """
 
     def __init__(self, engine: Engine, place: Place, *, read_only: bool = False) -> None:
         self._place = place
         self._read_only = read_only
         self.on_commit: Callable[[Changes], None] = lambda _: None
+        self.guard: Callable[[Connection], None] = lambda _: None
         self._closed = False
         self._engine = engine
         self._engines = {access: transactions(engine, access) for access in Access}
@@ -107,6 +115,9 @@ class SqlStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __str__(self) -> str:
+        return str(self._place)
 
     def close(self) -> None:
         """Let go of the database. Further calls raise `StoreError`."""
@@ -126,6 +137,8 @@ class SqlStore:
     def bring_up_to_date(self, patience: float) -> None:
         """Run the migrations that the database lacks. Raises `StoreError`."""
         with self._transaction(Access.READ) as connection:
+            if self._place.server is not None:
+                check_server(connection)
             if not lacks_migrations(connection):
                 return
         if self._read_only:
@@ -133,6 +146,8 @@ class SqlStore:
         # A daemon of an older version may be at work on it, and would not know its tables again.
         with StoreLock(self._place, patience=patience), self._transaction(Access.DURABLE) as connection:
             if lacks_migrations(connection):
+                if self.shared:
+                    check_unused(connection)
                 migrate(connection)
 
     def load(self, pool: str) -> PoolBooks:
@@ -144,6 +159,7 @@ class SqlStore:
             launch = _rows(connection, launch_failures, pool)
             join = _rows(connection, join_failures, pool)
             steered = _rows(connection, steering, pool)
+            learned = _rows(connection, foresight, pool)
             return PoolBooks(
                 intents=tuple(
                     sorted(codec.decoded(codec.intent_of, live), key=lambda each: (each.created_at, each.token))
@@ -154,6 +170,7 @@ class SqlStore:
                 owns=head is not None and head.owns,
                 heartbeat=None if head is None else head.heartbeat,
                 steering=next(iter(codec.decoded(steering_of, steered)), UNSTEERED),
+                foresight=next(iter(codec.decoded(codec.foresight_of, learned)), None),
             )
 
     def commit(self, changes: Changes) -> None:
@@ -166,6 +183,7 @@ class SqlStore:
         pool = codec.pool_values(changes)
         tables = codec.rows_of(changes)
         with self._transaction(Access.DURABLE if changes.must_be_durable else Access.WRITE) as connection:
+            self.guard(connection)
             self._check_intents(connection, changes.intents)
             self._write(connection, pools, [{"owns": False} | pool], [name for name in pool if name != "name"])
             for table, rows in tables:
@@ -183,6 +201,12 @@ class SqlStore:
         with self._transaction(Access.READ) as connection:
             rows = connection.execute(select(pools.c.summary).where(pools.c.name == pool)).all()
             return next(iter(codec.decoded(codec.summary_of, rows)), None)
+
+    def summary_marks(self) -> Mapping[str, str]:
+        """Something that changes with each pool's summary, by pool; with a server only."""
+        query = select(pools.c.name, func.md5(pools.c.summary)).where(pools.c.summary.is_not(None))
+        with self._transaction(Access.READ) as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def moves(self, pool: str, *, instance_id: str | None = None, limit: int = 100) -> Sequence[Move]:
         """The newest lines of history, oldest first."""
@@ -233,6 +257,7 @@ class SqlStore:
         """
         present = exists().where(instances.c.token == intents.c.token, instances.c.gone_at.is_(None))
         with self._transaction(Access.WRITE) as connection:
+            self.guard(connection)
             connection.execute(delete(moves).where(moves.c.at < before))
             connection.execute(delete(decisions).where(decisions.c.at < before))
             connection.execute(delete(instances).where(instances.c.gone_at < before))
@@ -254,6 +279,17 @@ class SqlStore:
         with self._transaction(Access.DURABLE) as connection:
             yield connection
 
+    @contextmanager
+    def apart(self) -> Iterator[Connection]:
+        """As `writing`, on a connection of its own: it waits for no other write of this process. With a server only."""
+        with self._transaction(Access.APART) as connection:
+            yield connection
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may work on it at once, so that one of them must lead."""
+        return self._place.server is not None
+
     def _write(
         self, connection: Connection, table: Table, rows: Sequence[codec.Values], replace: Sequence[str] | None = None
     ) -> None:
@@ -271,7 +307,7 @@ class SqlStore:
         if self._read_only and access is not Access.READ:
             raise StoreError(f"{self._place} was opened for reading only")
         with told(self._place):
-            if access is not Access.READ:
+            if access in (Access.WRITE, Access.DURABLE):
                 with self._turn, self._writer(access).begin():
                     yield self._writers[access]
             else:

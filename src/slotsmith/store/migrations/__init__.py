@@ -14,7 +14,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 from slotsmith.store.errors import Unusable
 
 VERSION_TABLE = "slotsmith_version"
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """From the oldest to the newest. Kept here too, so that a store that is up to date is opened without Alembic."""
 
 # Alembic keeps the migration under way in a global of the process.

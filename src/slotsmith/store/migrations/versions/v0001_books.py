@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from slotsmith.store.migrations.types import WORDS
+
 revision = "0001"
 down_revision = None
 
 
 def _pool(*, key: bool = False) -> sa.Column[str]:
-    return sa.Column("pool", sa.Text(), sa.ForeignKey("pools.name"), primary_key=key, nullable=False)
+    return sa.Column("pool", WORDS, sa.ForeignKey("pools.name"), primary_key=key, nullable=False)
 
 
 def _serial() -> sa.Column[int]:
@@ -20,7 +22,7 @@ def _serial() -> sa.Column[int]:
 def upgrade() -> None:
     op.create_table(
         "pools",
-        sa.Column("name", sa.Text(), primary_key=True),
+        sa.Column("name", WORDS, primary_key=True),
         sa.Column("owns", sa.Boolean(), nullable=False),
         sa.Column("heartbeat", sa.Double()),
         sa.Column("summary", sa.Text()),
@@ -33,7 +35,7 @@ def upgrade() -> None:
 def _create_launch_tables() -> None:
     op.create_table(
         "intents",
-        sa.Column("token", sa.Text(), primary_key=True),
+        sa.Column("token", WORDS, primary_key=True),
         _pool(),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("offering", sa.Text(), nullable=False),
@@ -43,17 +45,17 @@ def _create_launch_tables() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("changed_at", sa.Double(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("reason", WORDS, nullable=False),
+        sa.Column("error", WORDS, nullable=False),
     )
     op.create_index("ix_intents_pool_state", "intents", ["pool", "state"])
     op.create_table(
         "launch_failures",
         _pool(key=True),
-        sa.Column("offering", sa.Text(), primary_key=True),
+        sa.Column("offering", WORDS, primary_key=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(16)),
-        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("message", WORDS, nullable=False),
         sa.Column("last_at", sa.Double(), nullable=False),
         sa.Column("next_attempt_at", sa.Double(), nullable=False),
     )
@@ -62,7 +64,7 @@ def _create_launch_tables() -> None:
         _pool(key=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("retry_at", sa.Double(), nullable=False),
-        sa.Column("last_id", sa.Text(), nullable=False),
+        sa.Column("last_id", WORDS, nullable=False),
     )
 
 
@@ -70,14 +72,14 @@ def _create_instance_tables() -> None:
     op.create_table(
         "instances",
         _pool(key=True),
-        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("id", WORDS, primary_key=True),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("launched_at", sa.Double(), nullable=False),
-        sa.Column("agent_name", sa.Text(), nullable=False),
-        sa.Column("token", sa.Text(), nullable=False),
-        sa.Column("offering", sa.Text(), nullable=False),
+        sa.Column("agent_name", WORDS, nullable=False),
+        sa.Column("token", WORDS, nullable=False),
+        sa.Column("offering", WORDS, nullable=False),
         sa.Column("capacity", sa.Text()),
-        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("detail", WORDS, nullable=False),
         sa.Column("first_seen", sa.Double(), nullable=False),
         sa.Column("joined_at", sa.Double()),
         sa.Column("idle_since", sa.Double()),
@@ -90,7 +92,7 @@ def _create_instance_tables() -> None:
     op.create_table(
         "spans",
         _pool(key=True),
-        sa.Column("instance_id", sa.Text(), primary_key=True),
+        sa.Column("instance_id", WORDS, primary_key=True),
         sa.Column("started_at", sa.Double(), primary_key=True),
         sa.Column("ended_at", sa.Double()),
         sa.Column("slots", sa.Integer(), nullable=False),
@@ -103,11 +105,11 @@ def _create_log_tables() -> None:
         "moves",
         _serial(),
         _pool(),
-        sa.Column("instance_id", sa.Text(), nullable=False),
+        sa.Column("instance_id", WORDS, nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
         sa.Column("state_before", sa.String(16)),
         sa.Column("state_after", sa.String(16)),
-        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("note", WORDS, nullable=False),
     )
     op.create_index("ix_moves_pool_instance_id", "moves", ["pool", "instance_id"])
     op.create_index("ix_moves_at", "moves", ["at"])

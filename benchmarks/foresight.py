@@ -1,0 +1,145 @@
+"""Foresight: what it buys on traces, with its defaults, and what it costs a pass.
+
+The traces are not part of the project: their rows are there when `SLOTSMITH_TRACES` names a directory with
+`philly.csv.gz` and `openb2023.csv.gz`. `SLOTSMITH_SEEDS` says how many seeds each case is the mean of (default 1); a
+run takes minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from statistics import mean
+
+from benchmarks.harness import Row, Table, figure, median_ms
+from slotsmith.core import foresight
+from slotsmith.core.fleet import EMPTY_FLEET, observe
+from slotsmith.core.foresight import Foresight
+from slotsmith.core.view import View
+from slotsmith.model.agent import Agent
+from slotsmith.model.foresight import DEFAULT_TARGET
+from slotsmith.model.instance import Instance, InstanceState
+from slotsmith.model.offering import Offering
+from slotsmith.model.policy import Policy
+from slotsmith.model.resources import Resources
+from slotsmith.model.scaling_info import ScalingInfo
+from slotsmith.providers.simulated import SimulatedSettings, SimulatedType
+from slotsmith.schedulers.simulated import Job
+from slotsmith.simulation.trace import read_trace
+from slotsmith.simulation.trial import Trial, run_trial
+
+DAY = 86400.0
+WARM_UP = 6 * DAY
+"""Seconds before a window that are played as well; of what came before, only what still runs."""
+BUSY = (2_934_000.0, 4_143_600.0)
+PLAIN = Policy(max_instances=1_000_000, max_idle_agent_period=1200.0)
+AGENTS = 300
+
+
+@dataclass(frozen=True)
+class Case:
+    """A trace on instances of so many slots; `wait` and `extra` are the most seconds and per cent of instance-hours.
+
+    `wait` may be a share of that without foresight instead (below 1). `group` is how ids of the tasks begin.
+    """
+
+    what: str
+    trace: str
+    slots: int
+    window: tuple[float, float]
+    wait: float
+    extra: float = 1.0
+    group: str = ""
+
+
+CASES = (
+    Case("philly, 8 slots", "philly", 8, BUSY, 14.0, 0.0),
+    Case("philly, 4 slots", "philly", 4, BUSY, 20.0, 0.0),
+    Case("openb, 1 slot", "openb2023", 1, (9_000_000.0, 12_900_000.0), 26.0, 0.5),
+    Case("philly, another week, 8 slots", "philly", 8, (2_000_000.0, 2_604_800.0), 1.0),
+    Case("philly, another week, 4 slots", "philly", 4, (6_000_000.0, 6_604_800.0), 1.0),
+    Case("philly, one virtual cluster, 4 slots", "philly", 4, (3_000_000.0, 6_000_000.0), 1.0, group="6c71a0"),
+    Case("philly, another virtual cluster, 8 slots", "philly", 8, (3_000_000.0, 6_000_000.0), 1.0, group="b436b2"),
+    Case("bursts of two-minute gangs", "", 8, (0.0, 7 * DAY), 1.0),
+)
+
+
+def bursts() -> tuple[Job, ...]:
+    """Gangs of 2 to 16 instances for about two minutes, every half hour or so."""
+    random, at, jobs = Random(5), 0.0, []
+    while at < 7 * DAY:
+        at += random.expovariate(1 / 1800)
+        slots, lasts = 8 * random.choice((2, 4, 8, 16)), 120 * random.uniform(0.7, 1.3)
+        jobs.append(Job(f"gang-{len(jobs)}", round(at, 3), round(lasts, 3), Resources(slots), spans=True))
+    return tuple(jobs)
+
+
+def jobs_of(case: Case, traces: Path) -> tuple[Job, ...]:
+    """The tasks of a case, with those that run when it begins."""
+    if not case.trace:
+        return bursts()
+    start, end = case.window
+    return tuple(
+        job
+        for job in read_trace(traces / f"{case.trace}.csv.gz")
+        if job.id.startswith(case.group) and job.submit_s < end and job.submit_s + job.duration_s > start - WARM_UP
+    )
+
+
+def compared(case: Case, jobs: Sequence[Job], seeds: int) -> Row:
+    """Both on the same seeds: the reference's rules at 20 minutes, and ours with what is learned."""
+    kind = SimulatedType(name="kind", slots=case.slots)
+    settings = SimulatedSettings(type="simulated", instance_types=(kind,))
+    hours: tuple[list[float], list[float]] = ([], [])
+    waits: tuple[list[float], list[float]] = ([], [])
+    broken = 0
+    for seed in range(seeds):
+        trial = Trial(PLAIN, settings, tuple(jobs), case.window, "reference", seed=seed)
+        ours = replace(trial, policy=replace(PLAIN, foresight=DEFAULT_TARGET), rules="slotsmith")
+        for number, each in enumerate((trial, ours)):
+            figures = run_trial(each, lambda _: None).figures
+            hours[number].append(figures["instance_hours"])
+            waits[number].append(figures["wait_s"]["mean"])
+            broken += len(figures["violations"]) if number else 0
+    (before, after), (waited, waits_now) = map(mean, hours), map(mean, waits)
+    extra, most = 100 * (after / before - 1), case.wait if case.wait > 1 else case.wait * waited
+    return Row(
+        case.what,
+        f"{before:,.0f} h, {waited:.1f} s",
+        f"{case.extra:+.1f} %, {most:.1f} s",
+        f"{after:,.0f} h ({extra:+.2f} %), {waits_now:.1f} s",
+        extra > case.extra or waits_now > most or broken > 0,
+    )
+
+
+def costs() -> Iterator[Row]:
+    """A look of a pool with three hundred busy agents, after a day of them."""
+    kind = Offering("kind", Resources(8))
+    instances = [Instance("i", InstanceState.RUNNING, 0.0, "i", "t", kind.name, kind.capacity)]
+    fleet = observe(EMPTY_FLEET, instances, (), 0.0)
+    fleet = observe(fleet, instances, (Agent("i", True, kind.capacity, Resources()),), 190.0)
+    busy = tuple(Agent(f"a{n}", False, kind.capacity, Resources(5)) for n in range(AGENTS))
+    random, state, now = Random(1), Foresight(), 200.0
+    while now < DAY:
+        now += random.expovariate(1 / 60)
+        view = View(fleet, ScalingInfo(busy[: random.randint(AGENTS // 2, AGENTS)]), kind)
+        state = foresight.looked(state, view, PLAIN, DEFAULT_TARGET, now)
+    view = View(fleet, ScalingInfo(busy), kind)
+
+    def look() -> None:
+        seen = foresight.looked(state, view, PLAIN, DEFAULT_TARGET, now + 15.0)
+        foresight.foreseen(seen, view, PLAIN, DEFAULT_TARGET)
+
+    yield figure(f"a look at a pool with {AGENTS} busy agents", median_ms(look), target=1.0)
+
+
+def tables() -> list[Table]:
+    """What a look costs and, where they are, the traces."""
+    rows = list(costs())
+    traces, seeds = os.environ.get("SLOTSMITH_TRACES"), int(os.environ.get("SLOTSMITH_SEEDS", "1"))
+    found = [case for case in CASES if traces and (not case.trace or (Path(traces) / f"{case.trace}.csv.gz").exists())]
+    rows += [compared(case, jobs_of(case, Path(traces or ".")), seeds) for case in found]
+    return [Table("Foresight: instance-hours and mean wait", rows, "reference's rules, 20 min")]

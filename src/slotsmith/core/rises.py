@@ -1,0 +1,136 @@
+"""By how much the demand of a pool rises within one boot delay, learned from what it has done.
+
+Time is divided into cells of a sixteenth of the boot delay. For each cell, once a boot delay has passed, it is known by
+how much the demand rose above its level at the end of that cell. Those rises are counted by how far the demand had
+fallen below its recent peak: after a fall the same work often comes back, at a peak it seldom grows further. What is
+older counts less. The size of what is kept does not depend on the size of the pool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+CELLS: Final = 16
+"""Cells in one boot delay."""
+PEAK_CELLS: Final = 640
+"""The recent peak is that of so many cells: 40 boot delays."""
+MEMORY: Final = 86400.0
+"""Seconds after which a rise counts a factor e less: hours of the day differ, and so do weeks."""
+_FALLS: Final = 16
+_EXACT: Final = 64
+_PER_DOUBLING: Final = 8
+_SIZES: Final = 160
+# Newer counts are larger, instead of making all older ones smaller each time; until they would lose precision.
+_LARGEST_SCALE: Final = 1e12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rises:
+    """What is known. `cell`: its length in seconds; `ends`: when the present one is over; `number`: how many are.
+
+    `level` and `peak` are of the present cell. `recent` are the level at the end, the peak and the fall of the last
+    cells; `peaks` number and peak of those that may yet be the highest of the recent ones. `counts`, by fall and size,
+    are in units of `scale`.
+    """
+
+    cell: float
+    ends: float
+    level: int
+    peak: int
+    number: int = 0
+    recent: tuple[tuple[int, int, int], ...] = ()
+    peaks: tuple[tuple[int, int], ...] = ()
+    scale: float = 1.0
+    counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros((_FALLS, _SIZES)))
+
+    @classmethod
+    def begin(cls, boot: float, now: float, level: int) -> Rises:
+        """Nothing is known yet; `boot` is the boot delay in seconds, `level` the demand."""
+        cell = boot / CELLS
+        return cls(cell, now + cell, level, level)
+
+
+def observed(rises: Rises, now: float, level: int) -> Rises:
+    """The same after the demand has been what it was until `now`, and is `level` from then on."""
+    if now < rises.ends:
+        return replace(rises, level=level, peak=max(rises.peak, level))
+    passed = 1 + int((now - rises.ends) / rises.cell)
+    if passed > PEAK_CELLS:
+        # Nobody has looked for so long that what happened meanwhile is not known.
+        return replace(rises, ends=now + rises.cell, level=level, peak=level, recent=(), peaks=())
+    counts, scale, growth = rises.counts.copy(), rises.scale, math.exp(rises.cell / MEMORY)
+    recent, peaks, number, peak = list(rises.recent), list(rises.peaks), rises.number, rises.peak
+    for _ in range(passed):
+        while peaks and peaks[-1][1] <= peak:
+            peaks.pop()
+        peaks.append((number, peak))
+        number += 1
+        if peaks[0][0] < number - PEAK_CELLS:
+            peaks.pop(0)
+        recent.append((rises.level, peak, _fall(peaks[0][1] - rises.level)))
+        scale *= growth
+        if len(recent) > CELLS:
+            base, _, fall = recent.pop(0)
+            counts[fall, _size(max(each[1] for each in recent) - base)] += scale
+        peak = rises.level
+    if scale > _LARGEST_SCALE:
+        counts, scale = counts / scale, 1.0
+    ends = rises.ends + passed * rises.cell
+    return Rises(rises.cell, ends, level, max(peak, level), number, tuple(recent), tuple(peaks), scale, counts)
+
+
+def likely(rises: Rises, shares: Sequence[float]) -> list[int]:
+    """For each share: by how many slots the demand rises at most in that share of cases like the present one."""
+    highest = max(rises.peaks[0][1], rises.peak) if rises.peaks else rises.peak
+    sums = np.cumsum(rises.counts[_fall(highest - rises.level)])
+    total = float(sums[-1])
+    if not total:
+        return [0] * len(shares)
+    return [_edge(int(size)) for size in np.searchsorted(sums, [share * total for share in shares])]
+
+
+def to_body(rises: Rises) -> dict[str, Any]:
+    """JSON-ready, without what a restart makes worthless: the last cells."""
+    counts = rises.counts / rises.scale
+    kept = [[fall, size, float(f"{counts[fall, size]:.6g}")] for fall, size in np.argwhere(counts > 0).tolist()]
+    return {"cell": rises.cell, "counts": kept}
+
+
+def of_body(body: Mapping[str, Any], now: float) -> Rises:
+    """The same from what `to_body` made; nothing is asked for until it is observed."""
+    counts = np.zeros((_FALLS, _SIZES))
+    for fall, size, count in body["counts"]:
+        counts[int(fall), int(size)] = float(count)
+    cell = float(body["cell"])
+    if not (cell > 0 and math.isfinite(cell) and np.isfinite(counts).all()):
+        raise ValueError("rises that are not numbers")
+    return Rises(cell, now + cell, 0, 0, counts=counts)
+
+
+def _fall(slots: int) -> int:
+    """Two classes for each doubling: a fall by 100 slots is like one by 120."""
+    return 0 if slots <= 0 else min(_FALLS - 1, 1 + int(2 * math.log2(slots)))
+
+
+def _size(slots: int) -> int:
+    if slots <= _EXACT:
+        return max(0, slots)
+    return min(_SIZES - 1, _EXACT + math.ceil(_PER_DOUBLING * math.log2(slots / _EXACT)))
+
+
+def _edge(size: int) -> int:
+    """The largest rise that is counted there."""
+    return _EDGES[min(size, _SIZES - 1)]
+
+
+_EDGES: Final = [
+    size if size <= _EXACT else math.floor(_EXACT * 2 ** ((size - _EXACT) / _PER_DOUBLING)) for size in range(_SIZES)
+]
+assert all(lower < upper for lower, upper in pairwise(_EDGES)), "sizes grow"

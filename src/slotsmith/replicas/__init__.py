@@ -1,0 +1,1 @@
+"""Several replicas of the daemon over one store, of which one leads."""
