@@ -19,7 +19,7 @@ MOST_TASKS = 1_000_000
 MOST_AGENTS = 100_000
 
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
-Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False, strict=True)]
 Text = Annotated[str, Field(max_length=500)]
 Names = Annotated[list[Text], Field(max_length=1000)]
 # Defaults are made anew: pydantic would copy them deeply, which takes longer than to check a small view.

@@ -87,6 +87,7 @@ def test_a_million_tasks_as_columns_and_packed() -> None:
         ({"agents": [{"name": "x"}]}, "agents[0].idle"),
         ({"columns": {"slots": [1, 2], "cpus": [1.0]}}, "columns"),
         ({"desired_new": "many"}, "desired_new"),
+        ({"tasks": [{"resources": {"mem_gib": False}}]}, "tasks[0].resources.mem_gib"),
         ({"task": []}, "task"),
     ],
 )
