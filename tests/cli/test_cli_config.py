@@ -55,7 +55,7 @@ def test_what_is_shown_is_yaml_with_defaults_and_without_secrets(slotsmith: Comm
     assert "hunter2" not in said.out
     shown = YAML(typ="safe", pure=True).load(StringIO(said.out))
     gpu, cpu = shown["pools"]
-    assert list(shown) == ["cluster", "store", "log", "service", "pools"]
+    assert list(shown) == ["cluster", "store", "log", "service", "traces", "pools"]
     assert (gpu["provider"]["api_key"], gpu["provider"]["passwords"]) == ("********", {"db": "********"})
     assert gpu["provider"]["proxy"] == "http://me:********@p"
     assert (cpu["provider"]["command"], cpu["max_instances"], cpu["max_idle_agent_period"]) == ("sleep 600", 5, "1m30s")

@@ -154,7 +154,7 @@ DISK_HANGS = replace(
         (REFUSED, sleep_through_back_off, "I5", "there is room, and nothing has come"),
         (DIES_AT_LAUNCH, resume_nothing, "I3", "is open and nobody has asked for it"),
         (NO_ANSWER, ask_once, "I3", "is open and nobody has asked for it"),
-        (DISK_HANGS, leave_open_what_could_not_be_written, "I3", "1 are coming, all that is pending needs 1"),
+        (DISK_HANGS, leave_open_what_could_not_be_written, "I3", "are coming, all that is pending needs 1"),
         (REFUSED, tell_no_launch_error, "I6", "the launch error that is told is None"),
         (REFUSED, count_each_failure_as_the_first, "I6", "in a row are on record, there were"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,10 @@ class Ticking(SystemClock):
 
 
 class World:
-    """A server, and providers on it; `wakes` counts how often any of them told of a change."""
+    """A server, and providers on it; `wakes` counts how often any of them told of a change.
+
+    `on_wake` is what each of them wakes then.
+    """
 
     def __init__(self, directory: Path, clock: Clock | None = None, **server: Any) -> None:
         self.directory = directory
@@ -61,6 +65,7 @@ class World:
         self.ec2 = self.server.ec2
         self.journal = self.server.journal
         self.wakes = 0
+        self.on_wake: Callable[[], None] = lambda: None
 
     def provider(self, pool: str = "one", cluster: str = "team", **more: Any) -> Provider:
         """Not set up yet; further settings as in a config file."""
@@ -73,3 +78,4 @@ class World:
 
     def _wake(self) -> None:
         self.wakes += 1
+        self.on_wake()

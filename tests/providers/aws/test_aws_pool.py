@@ -41,6 +41,7 @@ async def pool(world: World, directory: Path, **more: Any) -> AsyncIterator[Prov
             new_id=system_ids,
             telemetry=lambda _: None,
         )
+        world.on_wake = made.provider_changed
         running = asyncio.create_task(made.run())
         try:
             await until(lambda: made.last_decision, timeout=30, what="a first pass")
