@@ -8,8 +8,10 @@ STAMPS := .venv/.stamps
 demo: $(STAMPS)/demo
 	$(BIN)/slotsmith demo
 
+# One more than there are cores: many tests wait for processes.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 test: lint
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-slow: $(STAMPS)/slow
 	$(BIN)/python -m pytest -m slow --timeout 3600
