@@ -139,3 +139,21 @@ def test_the_rules_of_the_reference_decide_at_its_ticks_only() -> None:
             assert world.pool.last_decision.at % 5 == 0
 
     in_a_world(check)
+
+
+def test_i8_what_is_pushed_after_a_slow_pass_is_decided_upon_within_a_second() -> None:
+    async def check(world: World) -> None:
+        async with running(world):
+            await world.clock.sleep(1)
+            world.disk.takes = [0.45]
+            world.push(desired=1)
+            await world.clock.sleep(0.46)
+            assert len(world.provider.instances) == 1
+            pushed = world.clock.now()
+            world.push(desired=3)
+            await world.clock.sleep(0.9)
+            assert world.pool.last_decision is not None
+            assert world.pool.last_decision.at > pushed
+            assert len(world.provider.instances) == 3
+
+    in_a_world(check)

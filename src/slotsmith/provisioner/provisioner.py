@@ -43,8 +43,8 @@ GATHER: Final = 0.005
 BREATH: Final = 9.0
 """The pause after a pass, at least, in times of what it took: where many pools are pushed to without end, each gathers
 more into a pass instead of all of them keeping the machine from everything else."""
-LONGEST_GATHER: Final = 1.0
-"""Seconds that this pause grows to."""
+LONGEST_GATHER: Final = 0.5
+"""Seconds that this pause grows to: what is pushed is decided upon within a second."""
 LONGEST_PAUSE: Final = 300.0
 """Seconds between two passes, at most: all that could change a decision wakes the pool, so this is only for safety."""
 _STORE_RETRY: Final = 1.0

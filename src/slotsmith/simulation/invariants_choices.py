@@ -85,7 +85,8 @@ class ChoiceChecks:
         fleet = view.fleet
         if not fleet.is_in(InstanceState.PENDING_REQUEST).any():
             return
-        staying = [row for row in _ours(view) if fleet.instances[row].id not in chosen]
+        # What the cloud takes back serves nobody any more, also while its scheduler wants to keep it.
+        staying = [row for row in _ours(view) if fleet.instances[row].id not in chosen and not fleet.reclaimed[row]]
         requests = [row for row in staying if self._rank(view, row) == _REQUEST]
         replacing = view.moves.replacing
         unneeded = [
