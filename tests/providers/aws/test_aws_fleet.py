@@ -210,6 +210,28 @@ def test_changes_are_followed_until_they_are_done(aws: World, monkeypatch: pytes
     run(check())
 
 
+def test_an_end_that_an_earlier_run_began_is_followed(aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing told of it since, so that it would only be seen with the next look, up to a minute later."""
+    from slotsmith.providers.aws import region
+
+    monkeypatch.setattr(region, "_SOONEST_LOOK", 0.01)
+    (instance_id,) = populate(aws.ec2, 1)
+
+    async def check() -> None:
+        async with opened(aws) as provider:
+            await provider.terminate([instance_id])
+        aws.ec2.ending = 3600.0
+        async with opened(aws) as provider:
+            (listed,) = await provider.list_instances()
+            assert listed.state is InstanceState.TERMINATING
+            seen = aws.wakes
+            await until(lambda: aws.wakes > seen, what="a wake")
+            aws.ec2.ending = 0.0
+            assert await provider.list_instances() == []
+
+    run(check())
+
+
 def test_prices_are_asked_for_anew(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Ticking()
     world = World(tmp_path_factory.mktemp("prices"), clock)

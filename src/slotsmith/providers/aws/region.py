@@ -199,6 +199,9 @@ class Region:
             }
             for row in requested:
                 pools.setdefault(row.tags.get(POOL, ""), {})[row.id] = row
+        if self._known is None and any(row.state in _MOVING for rows in pools.values() for row in rows.values()):
+            # What an earlier run began is still under way, and nothing tells when it has ended.
+            self.changed()
         self._known = {row.agent or row.id for rows in pools.values() for row in rows.values()}
         listing = Listing({pool: tuple(rows.values()) for pool, rows in pools.items()}, began)
         if began >= self._changed_at:
