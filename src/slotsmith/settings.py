@@ -1,8 +1,9 @@
 """Types that the settings of every part share."""
 
+import shlex
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from slotsmith.model.durations import format_duration, parse_duration
 
@@ -46,3 +47,24 @@ Percent = Annotated[
     WithJsonSchema({"type": "string", "examples": ["0.5%", "10%"]}),
 ]
 """A share from 0 to 1, written with its sign. Dumped as text in JSON mode."""
+
+
+def split_command(command: str) -> list[str]:
+    """The words of a command line, as a shell would split it. Raises ValueError: it is none."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ValueError(f"the command cannot be split into words: {str(error).lower()}") from None
+    if not words or not words[0]:
+        raise ValueError("the command is empty")
+    if "\0" in command:
+        raise ValueError("the command has a NUL character in it")
+    return words
+
+
+def not_below_minimum(value: int, info: ValidationInfo) -> int:
+    """For `max_instances`, which stands after `min_instances`. Raises ValueError: it is less."""
+    minimum = info.data.get("min_instances", 0)
+    if value < minimum:
+        raise ValueError(f"expected at least min_instances ({minimum})")
+    return value

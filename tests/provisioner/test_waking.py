@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from tests.provisioner.world import FakeProvider, World
 
+from provisioner.world import FakeProvider, World
 from slotsmith.core.rules import REFERENCE
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch_error import ErrorKind

@@ -28,7 +28,7 @@ from slotsmith.model.foresight import DEFAULT_TARGET, MOST_EXTRA_COST, Target
 from slotsmith.model.policy import Consolidation, Policy, Window
 from slotsmith.providers.base import ProviderSettings
 from slotsmith.schedulers.base import SchedulerSettings
-from slotsmith.settings import Duration, Percent, PositiveDuration
+from slotsmith.settings import Duration, Percent, PositiveDuration, not_below_minimum
 
 LONGEST_NAME = 40
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}")
@@ -304,13 +304,7 @@ class PoolSettings(_Settings):
     # Not strict, because a list becomes a tuple; its entries are strict by themselves.
     schedule: tuple[WindowSettings, ...] = Field(default=(), strict=False)
 
-    @field_validator("max_instances")
-    @classmethod
-    def _not_below_minimum(cls, value: int, info: ValidationInfo) -> int:
-        minimum = info.data.get("min_instances", 0)
-        if value < minimum:
-            raise ValueError(f"expected at least min_instances ({minimum})")
-        return value
+    _not_below_minimum = field_validator("max_instances")(not_below_minimum)
 
     @field_validator("schedule")
     @classmethod

@@ -6,9 +6,10 @@ import re
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 
 from slotsmith.config.determined.values import Block, GoDuration, JsonText
+from slotsmith.settings import not_below_minimum
 
 DEFAULT_IMAGE: Final = "determinedai/determined-agent:latest"
 """The reference uses the tag of its own version, which only the master knows."""
@@ -57,10 +58,4 @@ class BaseKeys(Block):
     launch_error_timeout: GoDuration | None = None
     launch_error_retries: int = 0
 
-    @field_validator("max_instances")
-    @classmethod
-    def _not_below_minimum(cls, value: int, info: ValidationInfo) -> int:
-        minimum = info.data.get("min_instances", 0)
-        if value < minimum:
-            raise ValueError(f"expected at least min_instances ({minimum})")
-        return value
+    _not_below_minimum = field_validator("max_instances")(not_below_minimum)

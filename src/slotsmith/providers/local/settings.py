@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from slotsmith.model.offering import Offering
 from slotsmith.model.resources import Resources
 from slotsmith.providers.base import ProviderSettings
-from slotsmith.settings import Duration
+from slotsmith.settings import Duration, split_command
 
 PLACEHOLDERS = ("instance_id", "instance_type", "slots", "cpus", "mem_gib", "pool", "cluster")
 ONLY_TYPE = "local"
@@ -25,15 +25,7 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 def _check_command(command: str) -> str:
     """Raises ValueError: not a command line, or braces that stand for nothing."""
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise ValueError(f"the command cannot be split into words: {str(error).lower()}") from None
-    if not words or not words[0]:
-        raise ValueError("the command is empty")
-    if "\0" in command:
-        raise ValueError("the command has a NUL character in it")
-    for word in words:
+    for word in split_command(command):
         _fill_in(word, dict.fromkeys(PLACEHOLDERS, ""))
     return command
 

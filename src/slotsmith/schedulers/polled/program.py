@@ -30,7 +30,7 @@ from slotsmith.schedulers.polled.exchange import (
     read_answers,
     read_view,
 )
-from slotsmith.settings import PositiveDuration
+from slotsmith.settings import PositiveDuration, split_command
 from slotsmith.text import one_line
 
 _MIB: Final = 1024 * 1024
@@ -39,14 +39,7 @@ _PART: Final = 64 * 1024
 
 
 def _check_command(command: str) -> str:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise ValueError(f"the command cannot be split into words: {str(error).lower()}") from None
-    if not words or not words[0]:
-        raise ValueError("the command is empty")
-    if "\0" in command:
-        raise ValueError("the command has a NUL character in it")
+    split_command(command)
     return command
 
 
