@@ -109,21 +109,29 @@ class Demo:
     async def _with_pool(self, assembly: Assembly, store: SqlStore, client: Client, pool: Provisioner) -> Outcome:
         running = asyncio.create_task(pool.run())
         try:
-            futures = self._submit(client)
-            watching = asyncio.create_task(self._watch(store, pool))
             try:
-                await self._collect(futures, pool)
-                seconds = self._seconds()
-                await self._until_gone(pool)
+                seconds = await self._until_done(store, client, pool)
             finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+                pool.stop()
+                await running
+            # Only now is all on record that the pool knew: what it knows is ahead of what is written.
             self._tell_records(store)
             return self._account(store, seconds)
         finally:
-            pool.stop()
-            await running
             await self._clear(assembly)
+
+    async def _until_done(self, store: SqlStore, client: Client, pool: Provisioner) -> float:
+        """Submit, watch, and wait until the fleet is gone; the seconds in which the tasks were done."""
+        futures = self._submit(client)
+        watching = asyncio.create_task(self._watch(store, pool))
+        try:
+            await self._collect(futures, pool)
+            seconds = self._seconds()
+            await self._until_gone(pool)
+            return seconds
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     def _configuration(self, address: str) -> Config:
         file = self._directory / "slotsmith.yaml"
