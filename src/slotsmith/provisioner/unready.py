@@ -17,6 +17,8 @@ from slotsmith.store.base import Changes, Store, StoreError, StoreRunner
 
 PERIOD: Final = 5.0
 """Seconds between two signs of life."""
+_AT_ONCE: Final = 1.0
+"""Seconds within which most pools are set up: there is nothing to tell of them."""
 _SLOWEST_RETRY: Final = 30.0
 
 
@@ -72,12 +74,14 @@ class Unready:
             failures += 1
 
     async def _tell_for_ever(self) -> None:
+        pause = _AT_ONCE
         while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
             self._news.clear()
             await self._tell(stopped=False)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PERIOD):
-                    await self._news.wait()
+            pause = PERIOD
 
     async def _tell(self, *, stopped: bool) -> None:
         # A store that cannot be written tells nobody; the log does.

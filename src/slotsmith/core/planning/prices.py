@@ -50,7 +50,7 @@ def fluid_prices(model: Model, counts: Ints, most: Ints, meter: Meter) -> Prices
     groups = _groups(model, counts)
     sizes, weights, fits = groups
     weighing = _Weighing(model, sizes, weights, fits, np.minimum(most, int(counts.sum())))
-    steps = _STEPS if len(weights) > 1 else _STEPS // 4
+    steps = weighing.steps
     for step in range(steps):
         weighing.step(step)
     meter.spend(steps * (40 + sizes.size * model.kinds / 60))
@@ -101,12 +101,21 @@ class _Weighing:
         self._prices = model.prices
         self._most = most.astype(float)
         self._limited = np.flatnonzero(model.most < ENDLESS)
-        self._weights = has / np.maximum(has.sum(axis=1, keepdims=True), 1)
+        # What nobody asks for costs nothing.
+        asked = self._shares.any(axis=1)
+        self._weights = asked / np.maximum(asked.sum(axis=1, keepdims=True), 1)
         if len(counts) == 1:
             # Of tasks that are all alike the dimension that is full first carries the whole price.
             self._weights = np.eye(model.rooms.shape[1])[self._shares[:, 0, :].argmax(axis=1)]
         self._scarcity = np.zeros(model.kinds)
         self._best = (-np.inf, self._weights, self._scarcity)
+
+    @property
+    def steps(self) -> int:
+        """How many are worth taking: one, where each kind has one dimension to bear its price, and there are enough."""
+        if not len(self._limited) and (np.count_nonzero(self._weights, axis=1) <= 1).all():
+            return 1
+        return _STEPS if len(self._counts) > 1 else _STEPS // 4
 
     def step(self, number: int) -> None:
         asked = (self._prices + self._scarcity)[:, None]
