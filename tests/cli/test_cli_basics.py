@@ -12,7 +12,7 @@ from slotsmith import __version__
 from waiting import PATIENCE
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-COMMANDS = ["run", "status", "explain", "down", "adopt", "export", "replay", "simulate"]
+COMMANDS = ["run", "status", "explain", "down", "adopt", "export", "replay", "simulate", "advise"]
 COMMANDS += ["config", "config check", "config show"]
 
 
@@ -33,7 +33,19 @@ def test_every_command_has_help(slotsmith: CommandLine, command: str, option: st
 
 def test_the_help_names_every_command_and_what_it_does(slotsmith: CommandLine) -> None:
     listed = slotsmith("-h").out.split("Commands:")[1]
-    for command in ("demo", "run", "status", "explain", "down", "adopt", "export", "replay", "simulate", "config"):
+    for command in (
+        "demo",
+        "run",
+        "status",
+        "explain",
+        "down",
+        "adopt",
+        "export",
+        "replay",
+        "simulate",
+        "advise",
+        "config",
+    ):
         assert f"\n  {command} " in listed
     assert "..." not in listed
 

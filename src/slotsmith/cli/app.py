@@ -9,6 +9,7 @@ import typer
 
 from slotsmith import __version__
 from slotsmith.cli.adopt import register as register_adopt
+from slotsmith.cli.advise import register as register_advise
 from slotsmith.cli.aws import register as register_aws
 from slotsmith.cli.config import register as register_config
 from slotsmith.cli.demo import register as register_demo
@@ -45,6 +46,7 @@ COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
     register_export,
     register_replay,
     register_simulate,
+    register_advise,
     register_plan,
     register_token,
     register_config,

@@ -175,17 +175,14 @@ def _plot_run(request: _Request, pool: str, result: TrialResult) -> None:
 
 
 def _plot_sweep(request: _Request, pool: str, sweep: Sweep, runs: Sequence[Mapping[str, Any]]) -> None:
-    from slotsmith.simulation.plot import PlotError, SweepPoint, plot_sweep
+    from slotsmith.cli.simulate_tables import sweep_points
+    from slotsmith.simulation.plot import PlotError, plot_sweep
 
     assert request.plot is not None
-    unit, key = ("cost in US dollars", "cost_usd") if runs[0]["cost_usd"] else ("instance-hours", "instance_hours")
-    points = [
-        SweepPoint(label, run[key], run["wait_s"]["mean"], run["wait_s"]["p95"])
-        for label, run in zip(sweep.labels, runs, strict=True)
-    ]
-    told = {"parameter": sweep.parameter, "unit": unit, "title": f"Pool {pool}", "subtitle": request.circumstances}
+    unit, points = sweep_points(sweep.labels, runs)
+    title, subtitle = f"Pool {pool}", request.circumstances
     try:
-        plot_sweep(points, request.plot, **told)
+        plot_sweep(points, request.plot, parameter=sweep.parameter, unit=unit, title=title, subtitle=subtitle)
     except PlotError as error:
         raise CommandError(one_line(str(error)), FAILED) from error
 

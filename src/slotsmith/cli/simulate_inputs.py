@@ -60,6 +60,18 @@ def read_window(text: str) -> tuple[float, float]:
     return window
 
 
+def window_of(text: str | None, jobs: Sequence[Job], trace: Path) -> tuple[float, float] | None:
+    """The window that was asked for, in which some of the jobs are submitted; None = all of the trace."""
+    span = read_window(text) if text is not None else None
+    if span is not None and not any(span[0] <= job.submit_s < span[1] for job in jobs):
+        first, last = jobs[0].submit_s, jobs[-1].submit_s
+        raise CommandError(
+            f"--window: no task of {trace} is submitted in {text}; its tasks are submitted from "
+            f"{first:.15g} to {last:.15g} seconds"
+        )
+    return span
+
+
 def make_trials(
     pools: Sequence[PoolSettings], trace: Path, *, window: str | None, rules: str, faults: str, seed: int
 ) -> list[Trial]:
@@ -67,20 +79,15 @@ def make_trials(
     from slotsmith.providers.simulated import SimulatedSettings
     from slotsmith.simulation.trial import Trial
 
-    span = read_window(window) if window is not None else None
-    jobs = _read_jobs(trace)
-    if span is not None and not any(span[0] <= job.submit_s < span[1] for job in jobs):
-        first, last = jobs[0].submit_s, jobs[-1].submit_s
-        raise CommandError(
-            f"--window: no task of {trace} is submitted in {window}; its tasks are submitted from "
-            f"{first:.15g} to {last:.15g} seconds"
-        )
+    jobs = read_jobs(trace)
+    span = window_of(window, jobs, trace)
     provider = pools[0].provider
     assert isinstance(provider, SimulatedSettings)
     return [Trial(pool.policy(), provider, jobs, span, rules, faults, seed) for pool in pools]
 
 
-def _read_jobs(trace: Path) -> tuple[Job, ...]:
+def read_jobs(trace: Path) -> tuple[Job, ...]:
+    """The tasks of a trace, which has some."""
     from slotsmith.simulation.trace import TraceError, read_trace
 
     try:

@@ -1,4 +1,4 @@
-"""What `slotsmith simulate` tells people: the figures of one run, of a sweep, and the story of a seed."""
+"""What `slotsmith simulate` and `advise` tell people: the figures of one run, of a sweep, of several choices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from slotsmith.cli.output import plural, span, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from slotsmith.simulation.plot import SweepPoint
 
 Figures = Mapping[str, Any]
 """A run's figures, with the keys of `slotsmith simulate --json`."""
@@ -44,6 +46,25 @@ def sweep_table(parameter: str, labels: Sequence[str], runs: Sequence[Figures]) 
     )
     rows = [_row(label, figures) for label, figures in zip(labels, runs, strict=True)]
     return table(columns, rows, title=parameter)
+
+
+def choices_table(labels: Sequence[str], runs: Sequence[Figures]) -> RenderableType:
+    """Choices, a line for each; the first is what the others are compared with."""
+    columns = ("choice", "instance-hours", "cost", "compared", "mean wait", "compared", "p95", "fit nowhere", "killed")
+    return table(columns, [_choice(label, run, runs[0]) for label, run in zip(labels, runs, strict=True)])
+
+
+def sweep_points(labels: Sequence[str], runs: Sequence[Figures]) -> tuple[str, list[SweepPoint]]:
+    """What costs are counted in, and a point for each run."""
+    from slotsmith.simulation.plot import SweepPoint
+
+    priced = all(run["cost_usd"] for run in runs)
+    unit, key = ("cost in US dollars", "cost_usd") if priced else ("instance-hours", "instance_hours")
+    points = [
+        SweepPoint(label, run[key], run["wait_s"]["mean"], run["wait_s"]["p95"])
+        for label, run in zip(labels, runs, strict=True)
+    ]
+    return unit, points
 
 
 def digest_line(figures: Figures) -> str:
@@ -97,6 +118,26 @@ def _row(label: str, figures: Figures) -> tuple[object, ...]:
         _percent(wait["zero_fraction"]),
         len(figures["violations"]) or "none",
     )
+
+
+def _choice(label: str, run: Figures, first: Figures) -> tuple[object, ...]:
+    wait, priced = run["wait_s"], first["cost_usd"] and run["cost_usd"] is not None
+    key = "cost_usd" if priced else "instance_hours"
+    return (
+        label,
+        f"{run['instance_hours']:,.1f}",
+        _dollars(run["cost_usd"]) or "-",
+        _change(run[key], first[key]) if run is not first else "",
+        f"{wait['mean']:,.1f} s",
+        _change(wait["mean"], first["wait_s"]["mean"]) if run is not first else "",
+        f"{wait['p95']:,.1f} s",
+        f"{run['tasks']['unschedulable']:,}",
+        f"{run['tasks']['killed']:,}",
+    )
+
+
+def _change(value: float, before: float) -> str:
+    return f"{100 * (value / before - 1):+.1f} %" if before else "-"
 
 
 def plural_of(count: int, word: str) -> str:

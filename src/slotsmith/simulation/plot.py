@@ -76,17 +76,24 @@ def plot_course(course: Course, file: Path, *, title: str, subtitle: str = "") -
 
 
 def plot_sweep(
-    points: Sequence[SweepPoint], file: Path, *, parameter: str, unit: str, title: str, subtitle: str = ""
+    points: Sequence[SweepPoint],
+    file: Path,
+    *,
+    parameter: str,
+    unit: str,
+    title: str,
+    subtitle: str = "",
+    joined: bool = True,
 ) -> None:
     """Cost against mean and 95th percentile of the wait; each point is labelled by its value of `parameter`.
 
-    `unit` names what the costs are counted in.
+    `unit` names what the costs are counted in. `joined`: the values have an order, and a line goes through them.
 
     Raises:
         PlotError: see `check_plot`; or the file cannot be written.
     """
     check_plot(file)
-    _save(sweep_chart(points, parameter, unit, title, subtitle), file)
+    _save(sweep_chart(points, parameter, unit, title, subtitle, joined=joined), file)
 
 
 def course_chart(course: Course, title: str, subtitle: str) -> alt.VConcatChart:
@@ -131,7 +138,9 @@ def course_chart(course: Course, title: str, subtitle: str) -> alt.VConcatChart:
     return styled
 
 
-def sweep_chart(points: Sequence[SweepPoint], parameter: str, unit: str, title: str, subtitle: str) -> alt.HConcatChart:
+def sweep_chart(
+    points: Sequence[SweepPoint], parameter: str, unit: str, title: str, subtitle: str, *, joined: bool = True
+) -> alt.HConcatChart:
     """The chart of `plot_sweep`."""
     import altair as alt
 
@@ -150,7 +159,7 @@ def sweep_chart(points: Sequence[SweepPoint], parameter: str, unit: str, title: 
                 alt.Tooltip(f"{column}:Q", title="wait in seconds", format=",.1f"),
             ],
         )
-        line = base.mark_line(color=colour, opacity=0.5).encode(order="order:O")
+        line = base.mark_line(color=colour, opacity=0.5 if joined else 0.0).encode(order="order:O")
         dots = base.mark_circle(color=colour, size=90, opacity=1)
         labels = base.mark_text(align="left", dx=8, dy=-9, fontSize=12, color=_INK).encode(text="label:N")
         return alt.layer(line, dots, labels).properties(width=_WIDTH / 2 - 40, height=320)
