@@ -216,10 +216,9 @@ def _tell(circumstances: str, tried: Sequence[Choice], runs: Sequence[Figures], 
     for each in advice:
         run = runs[each.index]
         cost = cost_of(run) / cost_of(now) - 1 if cost_of(now) else 0.0
-        screen.print(
-            f"  {tried[each.index].label}: {each.why} (cost {100 * cost:+.1f} %, "
-            f"mean wait {run['wait_s']['mean']:,.1f} s instead of {now['wait_s']['mean']:,.1f} s)"
-        )
+        change = f"cost {100 * cost:+.1f} %, mean wait {run['wait_s']['mean']:,.1f} s"
+        before = f"instead of {now['wait_s']['mean']:,.1f} s"
+        screen.print(one_line(f"- {tried[each.index].label}: {each.why} ({change} {before})"))
 
 
 def _plot(plot: Path, pool: str, told: str, tried: Sequence[Choice], runs: Sequence[Figures]) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Final
 from slotsmith.model.foresight import DEFAULT_TARGET, Target
 from slotsmith.model.policy import Policy
 from slotsmith.providers.simulated import SimulatedSettings, SimulatedType
-from slotsmith.text import one_line
 
 AS_IT_IS: Final = "as it is"
 _IDLE_PERIODS: Final = {"1m": 60.0, "5m": 300.0, "20m": 1200.0, "1h": 3600.0}
@@ -49,7 +48,7 @@ def choices(policy: Policy, provider: SimulatedSettings) -> list[Choice]:
     told = [Choice(AS_IT_IS, policy, provider)]
     told += [Choice(label, changed, provider) for label, changed in _policies(policy)]
     for label, types in _fewer_types(provider.instance_types):
-        told.append(Choice(one_line(label), policy, provider.model_copy(update={"instance_types": types})))
+        told.append(Choice(label, policy, provider.model_copy(update={"instance_types": types})))
     return told
 
 
