@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from slotsmith.providers.simulated import SimulatedSettings
 from slotsmith.provisioner.absence import Absences
 from slotsmith.provisioner.paid_time import PaidTime
 from slotsmith.schedulers.simulated import Job
+from slotsmith.simulation.invariants_books import _unseen_end
 from slotsmith.simulation.scenario import Scenario
 from slotsmith.simulation.trial import Trial
 from slotsmith.simulation.world import Outcome, run_scenario
@@ -59,3 +62,18 @@ def test_what_is_gone_and_stays_on_record_is_found(scenario: Scenario, monkeypat
 
     monkeypatch.setattr(Absences, "complete", keep)
     assert "I7" in promises(run(scenario))
+
+
+@pytest.mark.parametrize(("died_at", "seen_at"), [(398.8, 405.2), (500.0, 401.0)])
+def test_whoever_dies_while_the_disk_hangs_leaves_nothing_of_what_it_saw(died_at: float, seen_at: float) -> None:
+    """An end at 349.6, which the second generation sees a second later, and cannot write before 401."""
+    watch: Any = SimpleNamespace(
+        settings=SimpleNamespace(consistency_window=0.0),
+        now=4530.0,
+        listings=[320.0, 350.5, 405.2],
+        delivered=[320.0, 350.6, 405.2],
+        told_to=[2, 2, 3],
+        died_at={2: died_at},
+        store_troubles=[(319.6, 401.0)],
+    )
+    assert _unseen_end(watch, 349.6) == pytest.approx(seen_at - 349.6)

@@ -96,21 +96,26 @@ def _unseen_end(watch: Watch, end: float) -> float:
     window = watch.settings.consistency_window
     # A listing of that very moment may have come first.
     first = bisect_right(watch.listings, end + window)
-    seen, since, generation = watch.now, math.inf, 0
+    since, generation = math.inf, 0
     for index in range(first, len(watch.listings)):
         if watch.told_to[index] != generation:
             # A new generation does not know what the last one has missed.
             since, generation = watch.delivered[index], watch.told_to[index]
         # What an answer lacks may have been lost from sight at any time until it came.
         # Whoever died before it could write what it saw has left nothing of it.
-        has_time = watch.died_at.get(generation, math.inf) > watch.delivered[index] + SLACK
+        written = _written(watch, watch.delivered[index], end)
+        has_time = watch.died_at.get(generation, math.inf) > written + SLACK
         if has_time and (window == 0 or watch.listings[index] >= since + window):
-            seen = watch.delivered[index]
-            break
+            return written - end
+    return _written(watch, watch.now, end) - end
+
+
+def _written(watch: Watch, seen: float, end: float) -> float:
+    """When what was seen of an end can be on record: a disk that hangs or fails keeps it from there."""
     for began, ended in watch.store_troubles:
         if began <= seen + SLACK and ended >= end:
             seen = max(seen, ended)
-    return seen - end
+    return seen
 
 
 def _unseen_before(watch: Watch, machine: Machine, start: float, end: float) -> float:
