@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -12,14 +13,17 @@ from sqlalchemy import (
     Connection,
     Engine,
     Row,
+    Select,
     StaticPool,
     Table,
     and_,
+    bindparam,
     delete,
     exists,
     func,
     or_,
     select,
+    true,
 )
 
 from slotsmith.model.launch import INTENT_TRANSITIONS, IntentState, LaunchIntent
@@ -154,8 +158,8 @@ class SqlStore:
         """The books of one pool, to start from; empty ones when it has none."""
         with self._transaction(Access.READ) as connection:
             head = connection.execute(select(pools).where(pools.c.name == pool)).one_or_none()
-            live = _rows(connection, intents, pool, intents.c.state.in_(_LIVE))
-            present = _rows(connection, instances, pool, instances.c.gone_at.is_(None))
+            live = _rows(connection, intents, pool)
+            present = _rows(connection, instances, pool)
             launch = _rows(connection, launch_failures, pool)
             join = _rows(connection, join_failures, pool)
             steered = _rows(connection, steering, pool)
@@ -345,9 +349,15 @@ def _request(intent: LaunchIntent) -> tuple[object, ...]:
     return intent.pool, intent.offering, intent.count
 
 
-def _rows(connection: Connection, table: Table, pool: str, *which: ColumnElement[bool]) -> Sequence[Row[Any]]:
-    # In the order of the key, so that two runs see the same.
-    return connection.execute(select(table).where(table.c.pool == pool, *which).order_by(*table.primary_key)).all()
+@lru_cache
+def _of_pool(table: Table) -> Select[Any]:
+    """The rows of a pool that matter at its start, in the order of the key, so that two runs see the same."""
+    which = {intents: intents.c.state.in_(_LIVE), instances: instances.c.gone_at.is_(None)}.get(table, true())
+    return select(table).where(table.c.pool == bindparam("pool"), which).order_by(*table.primary_key)
+
+
+def _rows(connection: Connection, table: Table, pool: str) -> Sequence[Row[Any]]:
+    return connection.execute(_of_pool(table), {"pool": pool}).all()
 
 
 def _newest(connection: Connection, table: Table, limit: int, *which: ColumnElement[bool]) -> Sequence[Row[Any]]:
