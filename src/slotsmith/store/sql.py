@@ -59,6 +59,10 @@ from slotsmith.store.write import Write
 # (a backup, somebody's shell), and five seconds of it are well within the deadline of a write.
 PATIENCE = 5.0
 
+# Made once, as making one takes longer than asking it.
+_ASKED = select(intents).where(intents.c.token.in_(bindparam("tokens", expanding=True))).with_for_update()
+_SUMMARY = select(pools.c.summary).where(pools.c.name == bindparam("pool"))
+
 _LOGS = (moves, decisions, views, actions)
 """Tables of which no row is ever replaced."""
 
@@ -203,7 +207,7 @@ class SqlStore:
     def summary(self, pool: str) -> Mapping[str, Any] | None:
         """The last summary written for a pool; None when there is none."""
         with self._transaction(Access.READ) as connection:
-            rows = connection.execute(select(pools.c.summary).where(pools.c.name == pool)).all()
+            rows = connection.execute(_SUMMARY, {"pool": pool}).all()
             return next(iter(codec.decoded(codec.summary_of, rows)), None)
 
     def summary_marks(self) -> Mapping[str, str]:
@@ -328,7 +332,7 @@ class SqlStore:
         known: dict[str, tuple[IntentState, object]] = {}
         for start in range(0, len(wanted), _TOKENS_PER_QUERY):
             tokens = [intent.token for intent in wanted[start : start + _TOKENS_PER_QUERY]]
-            rows = connection.execute(select(intents).where(intents.c.token.in_(tokens)).with_for_update())
+            rows = connection.execute(_ASKED, {"tokens": tokens})
             known |= {each.token: (each.state, _request(each)) for each in codec.decoded(codec.intent_of, rows)}
         for intent in wanted:
             state, request = known.get(intent.token, (intent.state, _request(intent)))
