@@ -92,6 +92,22 @@ def test_what_is_bad_and_what_is_short(slotsmith: CommandLine, server: GceServer
     assert said.out.splitlines()[-1].startswith("bad    gpu: rights to read: Google says 403 forbidden")
 
 
+@pytest.mark.parametrize(
+    ("granted", "told"),
+    [
+        (0.0, "ok     gpu: quota CPUS in us-central1: 22 left, enough for 2 of 2 instances"),
+        (8.0, "short  gpu: quota PREEMPTIBLE_CPUS in us-central1: 8 left, enough for 1 of 2 instances; ask Google"),
+    ],
+)
+def test_spot_counts_against_its_own_quota_once_there_is_one(
+    slotsmith: CommandLine, server: GceServer, granted: float, told: str
+) -> None:
+    server.quotas["PREEMPTIBLE_CPUS"] = (granted, 0.0)
+    slotsmith.config(file(server, spot=True))
+    said = slotsmith("gcp", "check")
+    assert said.out.splitlines()[-1].startswith(told)
+
+
 def test_pools_elsewhere(slotsmith: CommandLine, server: GceServer) -> None:
     slotsmith.config(file(server))
     assert slotsmith("gcp", "check", "here").errors == ["slotsmith: slotsmith.yaml: pool 'here' is not on GCE"]

@@ -43,13 +43,17 @@ class Cut(Exception):  # noqa: N818 - no error, but what was asked for
 
 
 class GceServer:
-    """A context manager; `url` is the API's endpoint, `metadata_host` where the metadata server listens."""
+    """A context manager; `url` is the API's endpoint, `metadata_host` where the metadata server listens.
+
+    `quotas` are limit and usage of each.
+    """
 
     def __init__(self, cloud: Cloud | None = None, *, needs_token: bool = False) -> None:
         self.cloud = cloud or Cloud()
         self.faults = Faults()
         self.needs_token = needs_token
         self.metadata = dict(METADATA)
+        self.quotas = {"CPUS": (24.0, 2.0), "PREEMPTIBLE_CPUS": (0.0, 0.0), "NVIDIA_T4_GPUS": (4.0, 0.0)}
         self.mismatches: list[str] = []
         self.lock = threading.RLock()
         self.under_way = 0
@@ -220,11 +224,7 @@ class GceServer:
         return {"kind": "compute#zone", "name": name, "status": "UP", "region": region}
 
     def _regions_get(self, call: Call) -> Any:
-        quotas = [
-            {"metric": "CPUS", "limit": 24.0, "usage": 2.0},
-            {"metric": "PREEMPTIBLE_CPUS", "limit": 0.0, "usage": 0.0},
-            {"metric": "NVIDIA_T4_GPUS", "limit": 4.0, "usage": 0.0},
-        ]
+        quotas = [{"metric": name, "limit": limit, "usage": usage} for name, (limit, usage) in self.quotas.items()]
         zones = [f"{BASE}/projects/proj/zones/{zone}" for zone in ZONES]
         return {"kind": "compute#region", "name": call.path["region"], "status": "UP", "quotas": quotas, "zones": zones}
 

@@ -107,7 +107,11 @@ async def _check_quotas(
     quotas = {str(each.get("metric")): each for each in body.get("quotas", ())}
     offerings = provider.offerings()
     needed = _needs(settings, offerings[0].capacity) if offerings else {}
-    for metric, each in needed.items():
+    for name, each in needed.items():
+        spare = quotas.get(f"PREEMPTIBLE_{name}", {})
+        # Where no quota was granted for what is preemptible, it counts against that for all.
+        own = settings.market == "spot" and float(spare.get("limit", 0)) > 0
+        metric = f"PREEMPTIBLE_{name}" if own else name
         if metric not in quotas or each <= 0:
             continue
         left = float(quotas[metric].get("limit", 0)) - float(quotas[metric].get("usage", 0))
@@ -119,12 +123,11 @@ async def _check_quotas(
 
 def _needs(settings: GcpSettings, capacity: Resources) -> Mapping[str, float]:
     """What one instance takes of each quota whose name can be told."""
-    market = "PREEMPTIBLE_" if settings.market == "spot" else ""
-    needs = {f"{market}CPUS": capacity.cpus}
+    needs = {"CPUS": capacity.cpus}
     kind = settings.instance_type
     if kind.gpu_type and kind.gpu_num:
         name = kind.gpu_type.removeprefix("nvidia-").removeprefix("tesla-").upper().replace("-", "_")
-        needs[f"{market}NVIDIA_{name}_GPUS"] = kind.gpu_num
+        needs[f"NVIDIA_{name}_GPUS"] = kind.gpu_num
     return needs
 
 
