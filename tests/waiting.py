@@ -17,8 +17,13 @@ _SHARE = 2.0
 """How many times as long as a look took the next one waits, so that looking does not hold up what is waited for."""
 
 
-def wait_until(predicate: Callable[[], T], *, timeout: float = PATIENCE, what: str = "the state") -> T:
-    """The first true value of `predicate`; fails the test when there is none within `timeout` seconds."""
+def wait_until(
+    predicate: Callable[[], T], *, timeout: float = PATIENCE, what: str | Callable[[], str] = "the state"
+) -> T:
+    """The first true value of `predicate`; fails the test when there is none within `timeout` seconds.
+
+    `what` did not come about is told then.
+    """
     deadline = time.monotonic() + timeout
     while True:
         began = time.monotonic()
@@ -27,7 +32,12 @@ def wait_until(predicate: Callable[[], T], *, timeout: float = PATIENCE, what: s
         time.sleep(_pause(began, deadline, timeout, what))
 
 
-async def until(predicate: Callable[[], T | Awaitable[T]], *, timeout: float = PATIENCE, what: str = "the state") -> T:
+async def until(
+    predicate: Callable[[], T | Awaitable[T]],
+    *,
+    timeout: float = PATIENCE,
+    what: str | Callable[[], str] = "the state",
+) -> T:
     """The same for the event loop; `predicate` may be a coroutine function."""
     deadline = time.monotonic() + timeout
     while True:
@@ -40,8 +50,8 @@ async def until(predicate: Callable[[], T | Awaitable[T]], *, timeout: float = P
         await asyncio.sleep(_pause(began, deadline, timeout, what))
 
 
-def _pause(began: float, deadline: float, timeout: float, what: str) -> float:
+def _pause(began: float, deadline: float, timeout: float, what: str | Callable[[], str]) -> float:
     now = time.monotonic()
     if now > deadline:
-        raise AssertionError(f"{what} did not come about within {timeout:g} s")
+        raise AssertionError(f"{what() if callable(what) else what} did not come about within {timeout:g} s")
     return max(_PERIOD, min(_SHARE * (now - began), 0.3))

@@ -49,7 +49,7 @@ class CloudPool:
         self._wait(lambda: self.sign_in() == count, f"{count} machines")
 
     def _wait(self, state: Callable[[], bool], what: str) -> None:
-        wait_until(state, timeout=_PATIENCE, what=f"{what}\n{self.daemon.log()}")
+        wait_until(state, timeout=_PATIENCE, what=lambda: f"{what}\n{self.daemon.log()}")
 
     def kill(self) -> None:
         """`kill -9`, from whatever thread."""
@@ -77,7 +77,7 @@ class CloudPool:
             if alive and self.killed:
                 daemon.start()
             self.until(0)
-            # One that has just started and hears no signals yet would not end as a daemon does.
+            # One that hears no signals yet would not end as a daemon does.
             starts = 2 if self.killed else 1
             self._wait(lambda: daemon.log().count("[slotsmith.daemon]") >= starts, "the last start")
             daemon.stop()

@@ -90,6 +90,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+        # Only now: whoever reads it may send a signal.
+        self._log.info("running", pools=sorted(self._places))
         try:
             self._start_all()
             while self._tasks or (self._resting and not self._stopping.is_set()):

@@ -104,13 +104,12 @@ async def _run(assembly: Assembly, file: Path, candidate: Candidate | None) -> d
 
 @asynccontextmanager
 async def keeping_books(assembly: Assembly, candidate: Candidate | None) -> AsyncIterator[None]:
-    """Look after the store while pools run, and log that they do; of several replicas the one that leads does."""
+    """Look after the store while pools run; of several replicas the one that leads does."""
     import asyncio
 
     import structlog
 
     log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
-    log.info("running", pools=sorted(pool.name for pool in assembly.config.pools))
     pruning = asyncio.create_task(_prune_for_ever(assembly, candidate, log))
     try:
         yield
