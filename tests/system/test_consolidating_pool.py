@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from slotsmith.config import read_config
-from slotsmith.config.assembly import Assembly
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Reason
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.task import TaskClass
-from slotsmith.providers.local import find_processes
-from slotsmith.store.sql import open_store
-from waiting import until
+from system.embedded_pool import embedded_pool
 
 CONFIG = """\
 pools:
@@ -37,11 +33,7 @@ pools:
 
 def test_a_dear_instance_that_only_the_minimum_keeps_is_replaced(tmp_path: Path) -> None:
     async def check() -> None:
-        config = read_config(CONFIG.format(directory=tmp_path), "slotsmith.yaml")
-        store = open_store(f"sqlite:///{tmp_path}/books.db")
-        with Assembly(config, store) as assembly:
-            pool = assembly.provisioner(config.pools[0])
-            await pool.setup()
+        async with embedded_pool(CONFIG, tmp_path) as (pool, store):
 
             def kinds() -> list[str]:
                 return sorted(i.offering for i in pool.instances)
@@ -50,26 +42,20 @@ def test_a_dear_instance_that_only_the_minimum_keeps_is_replaced(tmp_path: Path)
                 agents = [Agent(i.agent_name, True, i.capacity, Resources()) for i in pool.instances]
                 pool.update_scaling_info(ScalingInfo(tuple(agents), tasks))
 
-            try:
-                push(TaskClass(Resources(4)))
-                await pool.provision()
-                assert kinds() in ([], ["large/on-demand"])
-                ended: list[Reason] = []
-                for _ in range(1000):
-                    if pool.instances:
-                        push()
-                    decision = await pool.provision()
-                    ended += [each.reason for each in decision.terminations] if decision else []
-                    if kinds() == ["small/on-demand"]:
-                        break
-                assert kinds() == ["small/on-demand"]
-                assert ended == [Reason.REPLACED]
-                launches = [launch for row in store.decisions("p") for launch in row.body["launch"]]
-                assert launches[-1]["reason"].endswith("(large/on-demand), which saves $0.35 per hour")
-            finally:
-                await pool.down(force=True)
-                await pool.close()
-        store.close()
-        await until(lambda: not find_processes(state_dir=tmp_path / "state"))
+            push(TaskClass(Resources(4)))
+            await pool.provision()
+            assert kinds() in ([], ["large/on-demand"])
+            ended: list[Reason] = []
+            for _ in range(1000):
+                if pool.instances:
+                    push()
+                decision = await pool.provision()
+                ended += [each.reason for each in decision.terminations] if decision else []
+                if kinds() == ["small/on-demand"]:
+                    break
+            assert kinds() == ["small/on-demand"]
+            assert ended == [Reason.REPLACED]
+            launches = [launch for row in store.decisions("p") for launch in row.body["launch"]]
+            assert launches[-1]["reason"].endswith("(large/on-demand), which saves $0.35 per hour")
 
     asyncio.run(check())
