@@ -11,6 +11,8 @@ import pytest
 from cli.command_line import CommandLine
 from slotsmith.cli.books import open_writable
 from slotsmith.clock import SystemClock
+from slotsmith.simulation import advice
+from slotsmith.simulation.advice import choices
 from slotsmith.store.base import Changes
 
 SIMULATED = """\
@@ -89,7 +91,10 @@ def test_what_a_pool_has_had(slotsmith: CommandLine, record: Path) -> None:
     assert short["cost_usd"] < now["cost_usd"]
 
 
-def test_a_trace_for_a_pool_of_a_real_cloud(slotsmith: CommandLine, record: Path) -> None:
+def test_a_trace_for_a_pool_of_a_real_cloud(
+    slotsmith: CommandLine, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advice, "choices", lambda *pool: choices(*pool)[:1])
     trace = slotsmith.config("submit_s,duration_s,gpus\n0,60,2\n", "trace.csv")
     said = slotsmith("advise", "--config", "slotsmith.yaml", "--trace", trace)
     assert (said.status, said.err) == (0, "")
