@@ -9,7 +9,7 @@ import pytest
 
 from slotsmith.simulation.swarm import Summary, main, run_chunk, swarm
 
-SEEDS = 300
+SEEDS = 150
 FEW = 4
 """Seeds in a chunk, where a test looks at more than one."""
 
