@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -53,7 +54,11 @@ class Pushed:
 
 
 class Client:
-    """One connection to a service. A context manager; may be used from one thread at a time."""
+    """One connection to a service. A context manager; may be used from one thread at a time.
+
+    `tls`: whose certificates are trusted, and what certificate is shown to a service that asks for one; None = those
+    authorities that this machine trusts, and none.
+    """
 
     def __init__(
         self,
@@ -61,10 +66,13 @@ class Client:
         token: str | None = None,
         *,
         timeout: float = DEADLINE,
+        tls: ssl.SSLContext | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=address, headers=headers, timeout=timeout, transport=transport)
+        self._http = httpx.Client(
+            base_url=address, headers=headers, timeout=timeout, verify=tls or True, transport=transport
+        )
 
     def __enter__(self) -> Client:
         return self

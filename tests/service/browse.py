@@ -30,13 +30,13 @@ class Served:
 
 
 @contextmanager
-def served(**options: Any) -> Iterator[Served]:
+def served(*, listening: ServiceSettings | None = None, **options: Any) -> Iterator[Served]:
     """The service in a thread of its own."""
     found: list[Served] = []
     up, done = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        settings = ServiceSettings(listen="127.0.0.1:0")
+        settings = listening or ServiceSettings(listen="127.0.0.1:0")
         async with stage(settings=settings, **options) as the_stage:
             server = HttpServer(the_stage.app, settings, the_stage.service.clock)
             running = asyncio.create_task(server.run())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import structlog
 
 from service.browse import Served, served
+from service.certificates import Authority
 from service.stage import until
 from slotsmith.client import Client, ClientError
 from slotsmith.clock import SystemClock
@@ -160,20 +160,18 @@ def test_more_requests_at_once_than_are_let_in_are_told() -> None:
     asyncio.run(scenario())
 
 
-def make_certificate(directory: Path, name: str) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
-         "-subj", f"/CN={name}", "-keyout", str(directory / "key.pem"), "-out", str(directory / "cert.pem")],
-        check=True, capture_output=True,
-    )  # fmt: skip
+def tls(files: tuple[Path, Path], **more: str) -> ServiceSettings:
+    certificate, key = files
+    return ServiceSettings(listen="127.0.0.1:0", tls_certificate=str(certificate), tls_key=str(key), **more)
 
 
 def test_a_certificate_is_read_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
     monkeypatch.setattr(server, "LOOK_AT_FILES", 0.02)
-    make_certificate(tmp_path, "first")
-    settings = ServiceSettings(tls_certificate=str(tmp_path / "cert.pem"), tls_key=str(tmp_path / "key.pem"))
+    authority = Authority(tmp_path, "ca")
+    files = authority.sign("service")
+    settings = tls(files)
     assert Certificate(settings).context.minimum_version is ssl.TLSVersion.TLSv1_2
 
     async def scenario() -> None:
@@ -190,11 +188,11 @@ def test_a_certificate_is_read_again_when_it_changes(tmp_path: Path, monkeypatch
             return ssl.get_server_certificate(("127.0.0.1", port))
 
         first = await asyncio.to_thread(shown)
-        assert first.strip() == (tmp_path / "cert.pem").read_text().strip()
-        (tmp_path / "cert.pem").write_text("half a certificate")
+        assert first.strip() == files[0].read_text().strip()
+        files[0].write_text("half a certificate")
         await wait_for(lambda: any("the old one stays" in str(each["event"]) for each in told), what="a look at it")
         assert await asyncio.to_thread(shown) == first
-        make_certificate(tmp_path, "second")
+        assert authority.sign("service") == files
         async with asyncio.timeout(PATIENCE):
             while await asyncio.to_thread(shown) == first:
                 await asyncio.sleep(0.02)
@@ -203,6 +201,21 @@ def test_a_certificate_is_read_again_when_it_changes(tmp_path: Path, monkeypatch
 
     with structlog.testing.capture_logs() as told:
         asyncio.run(scenario())
+
+
+def test_clients_need_a_certificate_of_the_authority_that_is_named(tmp_path: Path) -> None:
+    services, people, others = (Authority(tmp_path, name) for name in ("services", "people", "others"))
+    settings = tls(services.sign("service"), tls_client_ca=str(people.file))
+    with served(listening=settings) as on:
+        assert on.address.startswith("https://127.0.0.1:")
+        with Client(on.address, tls=services.trusted(people.sign("scheduler"))) as client:
+            assert client.push("gpu", ScalingInfo(desired_new=0)).status == "new"
+        for own in (None, others.sign("scheduler")):
+            with Client(on.address, tls=services.trusted(own)) as client, pytest.raises(ClientError) as caught:
+                client.pools()
+            assert caught.value.status is None
+        with Client(on.address, tls=others.trusted()) as client, pytest.raises(ClientError, match="CERTIFICATE_VERIFY"):
+            client.pools()
 
 
 def test_settings_that_cannot_be_served_are_told(tmp_path: Path) -> None:
