@@ -7,12 +7,15 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+from service.browse import served
+from service.certificates import Authority
 from service.stage import Stage, stage
 from slotsmith.config.models import ServiceSettings
 from slotsmith.model.lease import Lease
@@ -44,15 +47,20 @@ class Two:
         return await self.send("POST", "/pools/gpu/pause", token, json={"why": "a test"}, **more)
 
 
+def standing_by(standby: Stage, replica: SimpleNamespace, settings: ServiceSettings) -> Any:
+    """The service of a replica that knows who leads."""
+    service = replace(standby.service, replica=replica)  # type: ignore[arg-type]
+    metrics = Metrics(service.clock)
+    metrics.follow(service)
+    return make_app(service, metrics, settings)
+
+
 @asynccontextmanager
 async def two() -> AsyncIterator[Two]:
     async with stage(required=True) as leader, stage(required=True) as standby:
         leader.service.gate.peer_secret = lambda: SECRET
         replica = SimpleNamespace(lease=None, leader=LEASE, error=None)
-        service = replace(standby.service, replica=replica)  # type: ignore[arg-type]
-        metrics = Metrics(service.clock)
-        metrics.follow(service)
-        app = make_app(service, metrics, ServiceSettings())
+        app = standing_by(standby, replica, ServiceSettings())
         forwarding = app._app._app  # type: ignore[attr-defined]
         assert isinstance(forwarding, Forwarding)
         forwarding._made = httpx.AsyncClient(transport=httpx.ASGITransport(leader.app))
@@ -192,3 +200,28 @@ async def test_it_says_what_it_is_and_leaves_the_pools_series_to_the_leader(both
     pool = (await both.send("GET", "/pools/gpu", viewer)).json()
     assert pool["troubles"][0] == "nothing is launched for now: store x cannot be reached"
     assert not pool["ready"]
+
+
+@pytest.mark.parametrize(("signed_by", "status", "told"), [("us", 200, ""), ("others", 503, "cannot be reached")])
+def test_replicas_show_each_other_their_certificates(tmp_path: Path, signed_by: str, status: int, told: str) -> None:
+    us = Authority(tmp_path, "us")
+    authorities = {"us": us, "others": Authority(tmp_path, "others")}
+
+    def settings(name: str, authority: Authority) -> ServiceSettings:
+        certificate, key = map(str, authority.sign(name))
+        ours = {"peers_ca": str(us.file), "tls_client_ca": str(us.file)}
+        return ServiceSettings(listen="127.0.0.1:0", tls_certificate=certificate, tls_key=key, **ours)
+
+    async def asked(address: str) -> httpx.Response:
+        async with stage(required=True) as standby:
+            replica = SimpleNamespace(lease=None, leader=replace(LEASE, address=address), error=None)
+            app = standing_by(standby, replica, settings("standby", authorities[signed_by]))
+            headers = {"Authorization": f"Bearer {standby.token('operate')}"}
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+                return await client.post("/api/v1/pools/gpu/pause", json={"why": "a test"}, headers=headers)
+
+    with served(listening=settings("leader", us), required=True) as on:
+        on.stage.service.gate.peer_secret = lambda: SECRET
+        answer = asyncio.run(asked(on.address))
+    assert answer.status_code == status
+    assert told in answer.text
