@@ -10,6 +10,12 @@ import pytest
 from slotsmith.simulation.swarm import Summary, main, run_chunk, swarm
 
 SEEDS = 150
+FOUND = {
+    628: "the program died while the disk hung, so that nothing of what it had seen could be on record",
+    2765: "a view came while the program was stopping, which decides nothing more",
+    4089: "a headroom cannot be kept where the maximum does not leave room for it",
+}
+"""Worlds that have found a fault, also of a check, and what it was."""
 FEW = 4
 """Seeds in a chunk, where a test looks at more than one."""
 
@@ -25,6 +31,11 @@ def test_every_promise_holds_in_every_world() -> None:
     assert summary.seeds == SEEDS
     assert summary.failures == (), "\n".join(f"seed {seed}: {text}" for seed, _, text in summary.failures)
     assert summary.generations > SEEDS
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_a_world_has_found_stays_mended(seed: int) -> None:
+    assert run_chunk((seed, 1)).failures == []
 
 
 @pytest.mark.usefixtures("_small_chunks")

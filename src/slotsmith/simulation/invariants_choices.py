@@ -108,7 +108,7 @@ class ChoiceChecks:
             self._watch.violated("I5", f"{unneeded[0]} is requested still, and neither tasks nor the minimum need it")
 
     def _check_headroom(self, view: View, policy: Policy, chosen: Mapping[str, Reason]) -> None:
-        """For want of use nothing goes that is kept free."""
+        """For want of use nothing goes that is kept free, within the maximum."""
         agents = {agent.name: agent for agent in view.info.agents if not agent.draining}
         default = self._watch.settings.largest.capacity
         free = view.in_flight_count * default.slots
@@ -124,7 +124,8 @@ class ChoiceChecks:
                 free += ((agent.capacity or default) - (agent.used or Resources())).slots
             elif not view.fleet.joined[row]:
                 free += default.slots
-        if free < policy.headroom_slots:
+        staying = view.in_flight_count + sum(view.fleet.instances[row].id not in chosen for row in _ours(view))
+        if free < policy.headroom_slots and staying < policy.max_instances:
             self._watch.violated("I5", f"{free} slots would be left free, the headroom is {policy.headroom_slots}")
 
     def _check_launches(self, view: View, policy: Policy, decision: Decision, chosen: Mapping[str, Reason]) -> None:

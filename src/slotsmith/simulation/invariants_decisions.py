@@ -224,5 +224,7 @@ class PromptChecks:
     def _late(self, since: float) -> None:
         self._waiting = None
         # A decision goes on record before the next is made: one that hangs at the disk holds it up, and is told.
-        if self._watch.up and self._store_troubled_at() < since - 150.0:
+        # Who is told to stop finishes what is under way, and decides nothing more.
+        at_work = self._watch.up and not self._watch.told_to_stop
+        if at_work and self._store_troubled_at() < since - 150.0:
             self._watch.violated(self._promise, f"a view of {since:.3f} s is not decided upon after {self._reaction} s")

@@ -89,6 +89,7 @@ class Watch:
         self.ledger = Ledger()
         self.policy = Policy()
         self.up = False
+        self.told_to_stop = False
         self.started_at = -math.inf
         self.starts: list[float] = []
         self.died_at: dict[int, float] = {}
@@ -193,6 +194,7 @@ class Watch:
     def start(self, policy: Policy) -> None:
         """A generation begins with nothing but what is on record."""
         self.policy, self.up, self.started_at = policy, True, self.now
+        self.told_to_stop = False
         self.generation += 1
         self.starts.append(self.now)
         self.info, self.listing, self.agents = None, (), {}

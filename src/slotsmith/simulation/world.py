@@ -266,6 +266,7 @@ class World:
 
     async def _stop(self, generation: Generation) -> None:
         for site in self._sites:
+            site.watch.told_to_stop = True
             site.provisioner.stop()
         assert generation.main is not None
         done, _ = await asyncio.wait(
