@@ -14,6 +14,11 @@ FOUND = {
     628: "the program died while the disk hung, so that nothing of what it had seen could be on record",
     2765: "a view came while the program was stopping, which decides nothing more",
     4089: "a headroom cannot be kept where the maximum does not leave room for it",
+    8462: "an agent that a view had as late as the first listing that lacked its instance",
+    9085: "that there is room again went on record together with the next launch",
+    9659: "an instance was stopped and started again before either could be written",
+    11847: "an agent is drained anew before each repeat of a termination that the cloud ignores",
+    12805: "by the cloud's clock an instance was launched later than it was first listed",
 }
 """Worlds that have found a fault, also of a check, and what it was."""
 FEW = 4

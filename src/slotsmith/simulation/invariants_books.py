@@ -131,8 +131,12 @@ def _unseen_before(watch: Watch, machine: Machine, start: float, end: float) -> 
     alive_at = watch.delivered[looked - 1] if looked else start
     written = bisect_right(watch.ledger.heartbeats, end)
     alive_at = min(alive_at, watch.ledger.heartbeats[written - 1] if written else start)
+    finder = _finder(watch, machine)
     heard_until = watch.last_there.get(machine.agent_name, -math.inf)
-    if heard_until > start and heard_until >= watch.starts[_finder(watch, machine) - 1]:
+    # Once there is a listing, agents tell nothing of what it lacks.
+    looked_at = next((at for at, told in zip(watch.delivered, watch.told_to, strict=False) if told == finder), math.inf)
+    heard_first = watch.there_from.get(machine.agent_name, -math.inf) < looked_at
+    if heard_first and heard_until > start and heard_until >= watch.starts[finder - 1]:
         alive_at = max(alive_at, heard_until)
     return max(0.0, end - alive_at)
 

@@ -101,7 +101,8 @@ class KeepingChecks:
                 watch.violated("I7", f"{machine.id} is to end and exists, and was not told so for {calm:.0f} s")
         elif machine.agent_name in watch.agents and not watch.scheduler.busy(machine.agent_name):
             held_at = max(watch.idle_broken_at.get(machine.agent_name, 0.0), watch.held_at.get(machine.agent_name, 0.0))
-            calm = watch.calm_for(max(ending.since, held_at))
+            # What was told to end and is there all the same is drained anew before each repeat.
+            calm = watch.calm_for(max(ending.since, held_at, self._asked_at.get(machine.id, 0.0)))
             if calm > ASKED_AGAIN:
                 watch.violated("I7", f"{machine.id} is idle and drains for {calm:.0f} s")
 
@@ -228,17 +229,19 @@ class PatienceChecks:
         return ""
 
     def _wrong_about_joining(self, machine: Machine, policy: Policy, now: float) -> str:
-        if machine.agent_name in self._watch.agents:
+        watch = self._watch
+        if machine.agent_name in watch.agents:
             return "while its agent is there"
-        intent = self._watch.ledger.intents.get(machine.token)
+        intent = watch.ledger.intents.get(machine.token)
         if intent is None or machine.paid_from is None:
             return ""  # its age is what the cloud says, whose clock may be wrong
-        if self._watch.listings[-1] < machine.paid_from + self._watch.settings.consistency_window:
+        if watch.listings[-1] < machine.paid_from + watch.settings.consistency_window:
             return ""  # nobody has been told that it was started (again)
-        if machine.earlier and self._watch.told_down.get(machine.id, 0.0) < machine.earlier[-1][1]:
+        if machine.earlier and watch.told_down.get(machine.id, 0.0) < machine.earlier[-1][1]:
             return ""  # no listing has ever shown that it was stopped
-        # It cannot be older than what asked for it; for more, only the cloud's clock can be asked.
-        age = now - max(intent.created_at, min(machine.launched_at, machine.paid_from))
+        # It cannot be older than what asked for it; for more only the cloud's clock can be asked, if that can be right.
+        told = machine.launched_at if machine.launched_at <= watch.first_told.get(machine.id, 0.0) else -math.inf
+        age = now - max(intent.created_at, min(told, machine.paid_from))
         return "" if age >= policy.max_agent_starting_period - 0.001 else f"when it is {age:.1f} s old"
 
     def _check_minimum(self, view: View, policy: Policy, decision: Decision) -> None:

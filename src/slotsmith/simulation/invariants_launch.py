@@ -76,7 +76,7 @@ class LaunchChecks:
                 self._limits[intent.token] = self._watch.policy.max_instances
                 self._check_room(intent, states)
                 self._check_limits(intent, states)
-                self._check_pause(intent)
+                self._check_pause(intent, changes)
             elif intent.state is IntentState.GRANTED:
                 self._check_grant(intent)
 
@@ -114,9 +114,11 @@ class LaunchChecks:
             return True
         return watch.first_told.get(machine.id, intent.created_at) < intent.created_at
 
-    def _check_pause(self, intent: LaunchIntent) -> None:
+    def _check_pause(self, intent: LaunchIntent, changes: Changes) -> None:
         offering = intent.offering.name
         failures = self._watch.ledger.launch_failures.get(offering)
+        if any(each.state is IntentState.GRANTED and each.offering.name == offering for each in changes.intents):
+            return  # it goes on record with this that there is room again
         if failures is not None and intent.created_at < failures.next_attempt_at:
             early = failures.next_attempt_at - intent.created_at
             self._watch.violated("back-off", f"{offering} is tried {early:.1f} s before the time on record")

@@ -63,8 +63,10 @@ class BrakeChecks:
 
     def on_commit(self, changes: Changes) -> None:
         """Who ended and who joined, and then what is launched all the same."""
+        stopped = {move.instance_id for move in changes.moves if move.after is InstanceState.STOPPED}
         for record in changes.instances:
-            self._follow(record, self._watch.ledger.records.get(record.instance.id), changes.at)
+            last = self._watch.ledger.records.get(record.instance.id)
+            self._follow(record, last, changes.at, has_stopped=record.instance.id in stopped)
         joined = [record.joined_at for record in changes.instances if record.joined_at is not None]
         self._joined_at = max((self._joined_at, *joined))
         known = self._watch.ledger.intents
@@ -72,7 +74,7 @@ class BrakeChecks:
             if intent.token not in known and intent.state is IntentState.OPEN:
                 self._check_launch(intent, changes.join_failures or self._watch.ledger.join_failures)
 
-    def _follow(self, record: InstanceRecord, last: InstanceRecord | None, now: float) -> None:
+    def _follow(self, record: InstanceRecord, last: InstanceRecord | None, now: float, *, has_stopped: bool) -> None:
         instance_id, ending = record.instance.id, record.termination
         if record.joined_at is not None:
             return
@@ -84,7 +86,7 @@ class BrakeChecks:
             self._counted.setdefault((instance_id, "gone"), record.gone_at)
             if record.gone_at > self._heard_at:
                 self._must_count(instance_id, record.gone_at)
-        elif record.instance.state is InstanceState.STOPPED and ending is None:
+        elif (has_stopped or record.instance.state is InstanceState.STOPPED) and ending is None:
             # It may have been started again by somebody since it was stopped the last time.
             goes_on = last is not None and last.instance.state is InstanceState.STOPPED
             self._counted.setdefault((instance_id, "stopped" if goes_on else f"stopped at {now}"), now)

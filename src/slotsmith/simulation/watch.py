@@ -68,8 +68,9 @@ class Watch:
     `agents` are those of the last view that this generation has heard, `listing` is what it was listed last. By agent:
     `idle_broken_at` is when a view last told that it was busy, at work since the view before, or not there;
     `first_heard` when a view first had it (`unknown`: those heard of that are not on record); `last_there` when one
-    first lacked it again; `released` when the scheduler gave it up (`held_at`: when it last did not), and `forgotten`
-    those of them that it no longer knows of. `alive` are the machines that exist.
+    first lacked it again, and `there_from` since when views had had it until then; `released` when the scheduler gave
+    it up (`held_at`: when it last did not), and `forgotten` those of them that it no longer knows of. `alive` are the
+    machines that exist.
     `first_told`: when a listing first had the instance; `not_before`: when the last one began that lacked it;
     `told_down`: when one last had it in a state in which it is not at work.
     `listings` are the times at which listings began, `delivered` those at which they came, and `told_to` the
@@ -109,6 +110,7 @@ class Watch:
         self._decided_at = -math.inf
         self._there_since: dict[str, float] = {}
         self.last_there: dict[str, float] = {}
+        self.there_from: dict[str, float] = {}
         self.first_heard: dict[str, float] = {}
         self.unknown: set[str] = set()
         self.first_told: dict[str, float] = {}
@@ -262,9 +264,10 @@ class Watch:
         names = {agent.name for agent in info.agents}
         for name in [name for name in self.agents if name not in names]:
             del self.agents[name]
-            if self._there_since.pop(name) <= self._decided_at:
+            since = self._there_since.pop(name)
+            if since <= self._decided_at:
                 # What came and went between two passes, none of them has taken in.
-                self.last_there[name] = self.now
+                self.last_there[name], self.there_from[name] = self.now, since
         for record in self.ledger.present.values():
             if record.instance.agent_name not in names:
                 self._changed.setdefault(record.instance.agent_name, self.now)
