@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import IO
+
+import structlog
 
 from benchmarks.harness import Row, Table, figure
 
@@ -25,12 +30,24 @@ _TESTS = Path(__file__).parents[1] / "tests"
 sys.path.insert(0, str(_TESTS))
 
 from providers.aws.ec2_world import settings  # noqa: E402
-from slotsmith.clock import SystemClock  # noqa: E402
+from slotsmith.clock import SystemClock, system_ids  # noqa: E402
+from slotsmith.model.policy import Policy  # noqa: E402
+from slotsmith.model.resources import Resources  # noqa: E402
+from slotsmith.model.scaling_info import ScalingInfo  # noqa: E402
+from slotsmith.model.task import TaskClass  # noqa: E402
 from slotsmith.providers.aws import create  # noqa: E402
 from slotsmith.providers.aws.client import AwsClient, Connection  # noqa: E402
 from slotsmith.providers.aws.notices import LONG_POLL  # noqa: E402
-from slotsmith.providers.base import LaunchRequest, Provider, ProviderContext, ProviderError  # noqa: E402
+from slotsmith.providers.base import LaunchRequest, Provider, ProviderContext  # noqa: E402
+from slotsmith.providers.watched import Watched  # noqa: E402
+from slotsmith.provisioner import Provisioner  # noqa: E402
+from slotsmith.schedulers.base import SchedulerContext  # noqa: E402
+from slotsmith.schedulers.push import PushScheduler  # noqa: E402
+from slotsmith.store.sql import open_store  # noqa: E402
+from slotsmith.store.writer import ThreadRunner  # noqa: E402
 
+_STATE = tempfile.TemporaryDirectory(prefix="slotsmith-bench-")
+"""What providers keep; each begins with nothing."""
 LISTED = 5000
 POOLS = 10
 HOUR = 3600
@@ -77,7 +94,11 @@ def provider(
     url: str, pool: str = "one", clock: SystemClock | None = None, woken: asyncio.Event | None = None, **more: object
 ) -> Provider:
     context = ProviderContext(
-        "team", pool, Path(), clock or SystemClock(), woken.set if woken is not None else lambda: None
+        "team",
+        pool,
+        Path(tempfile.mkdtemp(dir=_STATE.name)),
+        clock or SystemClock(),
+        woken.set if woken is not None else lambda: None,
     )
     return create(settings(url, **more), context)
 
@@ -188,26 +209,52 @@ def stock(url: str) -> float:
             return 1e6 * (time.process_time() - start) / LISTED
 
 
-async def elsewhere_ms(url: str) -> float:
-    """After a refusal for want of capacity: the time to the next launch call, which goes elsewhere."""
-    one = provider(url, zones=["eu-west-1b", "eu-west-1a"])
-    await one.setup()
-    first = one.offerings()[0]
-    try:
-        await one.launch(LaunchRequest("none", first, 1))
-    except ProviderError:
-        start = time.perf_counter()
-    second = one.offerings()[0]
-    assert second.zone != first.zone
-    # What is left before the call itself: a launch that has to wait for its turn would show here.
-    waited = one._here.client._buckets.wait("RunInstances", 1, one._here.client._clock.now())  # type: ignore[attr-defined]
-    seconds = time.perf_counter() - start + waited
-    await one.launch(LaunchRequest("some", second, 1))
-    await one.close()
-    return 1000 * seconds
+async def elsewhere_ms(url: str, directory: Path) -> float:
+    """A whole pool, from the answer that there is no room to the launch call for another zone."""
+    clock, run_store = SystemClock(), ThreadRunner()
+    begun: asyncio.Queue[float] = asyncio.Queue()
+    ended: list[float] = []
+
+    @contextmanager
+    def timed(call: str, _: object) -> Iterator[None]:
+        if call == "launch":
+            begun.put_nowait(time.perf_counter())
+        try:
+            yield
+        finally:
+            if call == "launch":
+                ended.append(time.perf_counter())
+
+    with open_store(f"sqlite:///{directory}/bench.db") as store:
+        pool = Provisioner(
+            "one",
+            Policy(max_instances=4),
+            # The first zone has no room.
+            provider=Watched(provider(url, zones=["eu-west-1a", "eu-west-1b"]), timed),
+            scheduler=PushScheduler(SchedulerContext("one", clock, lambda: None)),
+            store=store,
+            run_store=run_store,
+            clock=clock,
+            random=Random(1),
+            new_id=system_ids,
+            telemetry=lambda _: None,
+        )
+        running = asyncio.create_task(pool.run())
+        while pool.last_decision is None:
+            await clock.sleep(0.01)
+        pool.update_scaling_info(ScalingInfo(tasks=(TaskClass(Resources(slots=1)),)))
+        async with asyncio.timeout(60):
+            await begun.get()
+            elsewhere = await begun.get()
+        pool.stop()
+        await running
+        await pool.close()
+    run_store.close()
+    return 1000 * (elsewhere - ended[0])
 
 
 def tables() -> Sequence[Table]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with cloud(LISTED) as full:
         launch, listed, terminate = asyncio.run(count_calls(full.url))
     with cloud(LISTED) as full:
@@ -216,7 +263,8 @@ def tables() -> Sequence[Table]:
     with cloud() as empty:
         idle = asyncio.run(idle_hour(empty.url))
         told = asyncio.run(notice_ms(empty))
-        elsewhere = asyncio.run(elsewhere_ms(empty.url))
+        with tempfile.TemporaryDirectory() as directory:
+            elsewhere = asyncio.run(elsewhere_ms(empty.url, Path(directory)))
     rows: list[Row] = [
         figure("calls to launch 1,000", launch, "calls", reference=1, target=2),
         figure("calls to list 5,000", listed, "calls", reference=1, target=5),

@@ -17,7 +17,7 @@ from providers.aws.ec2_server import Server
 def main(instances: int) -> None:
     with Server() as server:
         populate(server.ec2, instances)
-        server.ec2.capacity["g4dn.xlarge", "eu-west-1b", "on-demand"] = 0
+        server.ec2.capacity["g4dn.xlarge", "eu-west-1a", "on-demand"] = 0
         print(server.url, flush=True)
         for line in sys.stdin:
             # What EventBridge would put into the queue.
