@@ -243,7 +243,7 @@ class Provisioner:
             consistency_window=self._provider.consistency_window,
             max_idle_agent_period=self.policy.max_idle_agent_period,
             random=self._random,
-            on_change=self._woken.set,
+            on_change=self._answered,
             log=self._log,
         )
         self._note_agents()
@@ -384,6 +384,11 @@ class Provisioner:
         return await self._pool.down(force=force, progress=progress)
 
     # What `run` consists of
+
+    def _answered(self) -> None:
+        # Answers come as seldom as the pool asks, and a refusal is to be made good for elsewhere at once.
+        self._gather = GATHER
+        self._woken.set()
 
     def _listed(self, news: bool) -> None:
         if news or (self._ready is not None and self._ready.books.awaits_listing):

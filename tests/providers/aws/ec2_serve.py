@@ -1,6 +1,8 @@
 """The EC2 for tests as a process of its own: prints its URL, and ends when its standard input does.
 
-python ec2_serve.py [INSTANCES]
+python ec2_serve.py [INSTANCES [ZONE]]
+
+There is no room in the zone that is named.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from providers.aws.ec2_population import populate
 from providers.aws.ec2_server import Server
 
 
-def main(instances: int) -> None:
+def main(instances: int, *zones: str) -> None:
     with Server() as server:
         populate(server.ec2, instances)
-        server.ec2.capacity["g4dn.xlarge", "eu-west-1a", "on-demand"] = 0
+        for zone in zones:
+            server.ec2.capacity["g4dn.xlarge", zone, "on-demand"] = 0
         print(server.url, flush=True)
         for line in sys.stdin:
             # What EventBridge would put into the queue.
@@ -25,4 +28,4 @@ def main(instances: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 0, *sys.argv[2:])
