@@ -157,3 +157,19 @@ def test_i8_what_is_pushed_after_a_slow_pass_is_decided_upon_within_a_second() -
             assert len(world.provider.instances) == 3
 
     in_a_world(check)
+
+
+def test_a_refusal_is_taken_in_at_once_however_slow_the_pass_before() -> None:
+    async def check(world: World) -> None:
+        async with running(world):
+            await world.clock.sleep(1)
+            world.disk.takes = [0.1]
+            world.provider.launch_faults = [ProviderError(ErrorKind.CAPACITY, "none left")]
+            pushed = world.clock.now()
+            world.push(desired=1)
+            await world.clock.sleep(0.12)
+            assert world.pool.last_decision is not None
+            assert world.pool.last_decision.at > pushed + 0.1
+            assert [each.count for each in world.pool.last_decision.unmet] == [1]
+
+    in_a_world(check)
