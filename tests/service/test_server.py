@@ -228,3 +228,14 @@ def test_settings_that_cannot_be_served_are_told(tmp_path: Path) -> None:
     assert ServiceSettings(listen="[::1]:1").on_loopback
     with pytest.raises(ValueError, match="both tls_certificate and tls_key"):
         ServiceSettings(tls_key="x")
+
+
+def test_an_answer_does_not_wait_for_its_headers_to_be_acknowledged() -> None:
+    with (
+        server._listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        listening.setblocking(True)
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
