@@ -62,13 +62,14 @@ def advise(
         raise CommandError("say --trace FILE or --from-store: where the tasks come from")
     if window is not None and trace is None:
         raise CommandError("--window needs --trace; --since says how much of the record is taken")
-    if plot is not None:
-        _check(plot)
     from slotsmith.cli.options import one_pool, read
+    from slotsmith.cli.simulate_inputs import check_plot_option
     from slotsmith.cli.simulate_runs import run_several
     from slotsmith.simulation.advice import advised, choices
     from slotsmith.simulation.trial import Trial
 
+    if plot is not None:
+        check_plot_option(plot)
     settings = one_pool(read(config), pool, config)
     asked = _Asked(settings, config, store, since)
     work = _traced(asked, trace, window) if trace is not None else _remembered(asked)
@@ -105,15 +106,6 @@ class _Work:
     told: str
 
 
-def _check(plot: Path) -> None:
-    from slotsmith.simulation.plot import PlotError, check_plot
-
-    try:
-        check_plot(plot)
-    except PlotError as error:
-        raise CommandError(f"--plot: {one_line(str(error))}") from None
-
-
 def _traced(asked: _Asked, trace: Path, window: str | None) -> _Work:
     from slotsmith.cli.simulate_inputs import read_jobs, window_of
 
@@ -140,16 +132,11 @@ def _launched(provider: SimulatedSettings) -> str:
 
 
 def _history(asked: _Asked) -> History:
-    from slotsmith.cli.books import Source, open_readable
-    from slotsmith.clock import SystemClock
+    from slotsmith.cli.books import Source, open_readable, start_of
     from slotsmith.core.recording import fold
-    from slotsmith.model.durations import parse_duration
     from slotsmith.simulation.history import history_of
 
-    try:
-        start = SystemClock().now() - parse_duration(asked.since)
-    except ValueError as error:
-        raise CommandError(f"--since: {one_line(str(error))}") from error
+    start = start_of(asked.since)
     with open_readable(Source.of(asked.config, asked.store).url) as books:
         rows = books.recorded_views(asked.pool.name, since=start)
     cases = fold(asked.pool.name, rows)["cases"]

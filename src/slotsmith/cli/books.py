@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from slotsmith.cli.errors import CommandError
 from slotsmith.cli.options import known_name, read
+from slotsmith.clock import SystemClock
+from slotsmith.model.durations import parse_duration
 from slotsmith.reports.report import PoolReport
 from slotsmith.text import hide_password, one_line
 
@@ -34,6 +36,14 @@ def _open(url: str, *, read_only: bool) -> SqlStore:
         return open_store(url, create=not read_only, read_only=read_only)
     except StoreError as error:
         raise CommandError(one_line(str(error))) from error
+
+
+def start_of(since: str) -> float:
+    """When a record begins that goes back by what `--since` says, in epoch seconds."""
+    try:
+        return SystemClock().now() - parse_duration(since)
+    except ValueError as error:
+        raise CommandError(f"--since: {one_line(str(error))}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,10 @@ from typing import Annotated
 
 import typer
 
-from slotsmith.cli.books import Source, open_readable
+from slotsmith.cli.books import Source, open_readable, start_of
 from slotsmith.cli.errors import CommandError
 from slotsmith.cli.options import DEFAULT_CONFIG, ConfigOption, PoolArgument, StoreOption
 from slotsmith.cli.output import write_json
-from slotsmith.clock import SystemClock
-from slotsmith.model.durations import parse_duration
-from slotsmith.text import one_line
 
 
 def register(app: typer.Typer) -> None:
@@ -33,10 +30,7 @@ def export(
     """
     from slotsmith.core.recording import fold
 
-    try:
-        start = SystemClock().now() - parse_duration(since)
-    except ValueError as error:
-        raise CommandError(f"--since: {one_line(str(error))}") from error
+    start = start_of(since)
     source = Source.of(Path(config), store)
     with open_readable(source.url) as books:
         name = source.one(books, pool)

@@ -189,15 +189,10 @@ def _plot_sweep(request: _Request, pool: str, sweep: Sweep, runs: Sequence[Mappi
 
 def _trials(request: _Request, pools: Sequence[PoolSettings]) -> list[Trial]:
     """What is to be run. All that can be wrong with the options is found here, before the first run."""
-    from slotsmith.cli.simulate_inputs import make_trials
+    from slotsmith.cli.simulate_inputs import check_plot_option, make_trials
 
     if request.plot:
-        from slotsmith.simulation.plot import PlotError, check_plot
-
-        try:
-            check_plot(request.plot)
-        except PlotError as error:
-            raise CommandError(f"--plot: {one_line(str(error))}") from None
+        check_plot_option(request.plot)
     return make_trials(
         pools,
         request.trace,

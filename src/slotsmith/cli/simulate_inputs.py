@@ -60,6 +60,16 @@ def read_window(text: str) -> tuple[float, float]:
     return window
 
 
+def check_plot_option(plot: Path) -> None:
+    """Whether a chart can be drawn into this file; found out before the first run."""
+    from slotsmith.simulation.plot import PlotError, check_plot
+
+    try:
+        check_plot(plot)
+    except PlotError as error:
+        raise CommandError(f"--plot: {one_line(str(error))}") from None
+
+
 def window_of(text: str | None, jobs: Sequence[Job], trace: Path) -> tuple[float, float] | None:
     """The window that was asked for, in which some of the jobs are submitted; None = all of the trace."""
     span = read_window(text) if text is not None else None
