@@ -126,7 +126,7 @@ def check_interrupted(run: Run, number: int) -> None:
     assert [path.name for path in run.directory.iterdir()] == ["output"]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_whole_demo(tmp_path: Path, runs: list[Run]) -> None:
     run = Run(tmp_path)
     runs.append(run)
@@ -135,7 +135,7 @@ def test_a_whole_demo(tmp_path: Path, runs: list[Run]) -> None:
     (address,) = re.findall(r"(http://\S+)", run.text())
     assert "demo" in httpx.get(f"{address}/pools/demo", timeout=60).text
     assert [each["pool"] for each in httpx.get(f"{address}/api/v1/pools", timeout=60).json()["pools"]] == ["demo"]
-    run.says("Summary", timeout=300)
+    run.says("Summary", timeout=480)
     assert run.process.wait(60) == 0, run.text()
     assert run.last_line() == (TASKS, TASKS, 0, 0)
     assert run.left() == []

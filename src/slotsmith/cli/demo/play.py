@@ -148,7 +148,8 @@ class Demo:
         self._tell(f"submitting {len(self._work)} tasks: {SMALL} of 1 slot, {LARGE} of 2, and {GANG} of 2 as a gang")
         futures = {}
         for piece in self._work:
-            gang = {"gang": "demo", "gang_size": piece.gang} if piece.gang > 1 else {}
+            # The gang is first in every queue: a member that waits for another one keeps its agent from other work.
+            gang = {"gang": "demo", "gang_size": piece.gang, "priority": 1} if piece.gang > 1 else {}
             with dask.annotate(resources={"slot": piece.slots}, **gang):
                 futures[client.submit(count_primes, piece, key=piece.name, pure=False)] = piece
         return futures
@@ -158,11 +159,13 @@ class Demo:
 
         async for future in as_completed(list(futures)):
             piece = futures[future]
-            if future.status != "finished":
+            try:
+                # A result that was lost with its agent is awaited until it has been computed again.
+                self._done[piece.name] = await future.result()
+            except Exception as error:  # noqa: BLE001 - whatever the task raised
                 self._failed.add(piece.name)
-                self._tell(f"[red]{piece.name} failed: {await future.exception()!r}[/red]")
+                self._tell(f"[red]{piece.name} failed: {error!r}[/red]")
                 continue
-            self._done[piece.name] = await future.result()
             # What is done is let go of, so that no agent is kept for results that nobody needs any more.
             future.release()
             if not self._killed and len(self._done) >= len(self._work) // 2:

@@ -12,8 +12,8 @@ import numpy as np
 
 from slotsmith.clock import SystemClock
 
-MEETING_DEADLINE = 120.0
-"""Seconds for which a member of the gang waits for the others."""
+PATIENCE = 5.0
+"""Seconds for which a member of the gang waits for another one, before it gives its slots back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,16 @@ def _is_prime(number: int) -> bool:
 
 
 def _meet(piece: Piece) -> None:
-    """Wait until every member of the gang is running: that they run together is what makes them a gang."""
-    from distributed import Event
+    """Go on once every member of the gang is running: that they run together is what makes them a gang.
 
-    Event(f"demo-gang-{piece.member}").set()
+    Dask places each member by itself, and may have put this one on the very slots that another one waits for. So
+    whoever waits too long gives its slots back and is placed anew.
+    """
+    from distributed import Event, Reschedule
+
+    here = Event(f"demo-gang-{piece.member}")
+    here.set()
     for member in range(piece.gang):
-        if not Event(f"demo-gang-{member}").wait(timeout=MEETING_DEADLINE):
-            raise TimeoutError(f"member {member} of the gang has not started within {MEETING_DEADLINE:g}s")
+        if not Event(f"demo-gang-{member}").wait(timeout=PATIENCE):
+            here.clear()
+            raise Reschedule
