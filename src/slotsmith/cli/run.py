@@ -122,11 +122,19 @@ async def keeping_books(assembly: Assembly, candidate: Candidate | None) -> Asyn
 def make_daemon(
     assembly: Assembly, file: Path, plans: Callable[[Assembly], dict[str, Plan]], *, resting: bool = False
 ) -> Daemon:
-    """A daemon for what `plans` makes of the configuration, now and whenever the file is read again."""
+    """A daemon for what `plans` makes of the configuration, now and whenever the file is read again.
+
+    For the last step before it runs: what is loaded by then stays as long as the program does.
+    """
+    import gc
+
     import structlog
 
     from slotsmith.cli.daemon import Daemon
 
+    # To look through all of it takes the collector 0.2 s, in which no push is answered.
+    gc.collect()
+    gc.freeze()
     log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
     return Daemon(
         plans(assembly),

@@ -14,6 +14,7 @@ from slotsmith.config.models import Config, PoolSettings
 from slotsmith.config.plugins import Plugins
 from slotsmith.providers.base import Provider, ProviderContext, ProviderPlugin
 from slotsmith.provisioner import Provisioner
+from slotsmith.provisioner.pace import Pace
 from slotsmith.replicas.candidate import Candidate
 from slotsmith.replicas.guarded import GuardedProvider, guarded_scheduler
 from slotsmith.schedulers.base import Scheduler, SchedulerContext, SchedulerPlugin
@@ -131,6 +132,7 @@ class Assembly:
         self._new_id = new_id
         self._watch = watch
         self._replica = replica
+        self._pace = Pace()
         # Looking for what is installed takes tens of milliseconds, and there may be hundreds of pools.
         self._plugins = (Plugins("provider"), Plugins("scheduler"))
 
@@ -174,6 +176,7 @@ class Assembly:
             around_pass=partial(self._watch.passing, pool.name),
             windows=pool.windows(),
             move_windows=pool.move_windows(),
+            pace=self._pace,
         )
         provider_changed.bind(provisioner.provider_changed)
         scheduler_changed.bind(provisioner.scheduler_changed)

@@ -26,6 +26,7 @@ from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.foreseeing import Foreseeing
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.operating import Operating
+from slotsmith.provisioner.pace import GATHER, Pace
 from slotsmith.provisioner.paid_time import PAID
 from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
@@ -38,16 +39,11 @@ from slotsmith.store.base import Store, StoreError, StoreRunner
 
 SETUP_DEADLINE: Final = 60.0
 """Seconds for the set-up of the provider."""
-GATHER: Final = 0.005
-"""Seconds between two passes, at least: the first push is served at once, those that follow closely are one pass."""
-BREATH: Final = 9.0
-"""The pause after a pass, at least, in times of what it took: where many pools are pushed to without end, each gathers
-more into a pass instead of all of them keeping the machine from everything else."""
-LONGEST_GATHER: Final = 0.5
-"""Seconds that this pause grows to: what is pushed is decided upon within a second."""
 LONGEST_PAUSE: Final = 300.0
 """Seconds between two passes, at most: all that could change a decision wakes the pool, so this is only for safety."""
 _STORE_RETRY: Final = 1.0
+_BREATH: Final = 9.0
+"""The pause after a summary, at least, in times of what it took."""
 
 
 class Provisioner:
@@ -77,6 +73,7 @@ class Provisioner:
         move_windows: Sequence[Window] = (),
         on_pass: Callable[[float], None] = lambda _: None,
         around_pass: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
+        pace: Pace | None = None,
     ) -> None:
         self.pool = pool
         self._schedule = Schedule(policy, windows, move_windows)
@@ -102,7 +99,8 @@ class Provisioner:
         self._ready: Pool | None = None
         self._passed_at = -math.inf
         self._passes = 0
-        self._gather = GATHER
+        self._pace = pace or Pace()
+        self._is_urgent = False
         self._on_pass = on_pass
         self._around_pass = around_pass
         self._there_until: dict[str, float] = {}
@@ -387,7 +385,7 @@ class Provisioner:
 
     def _answered(self) -> None:
         # Answers come as seldom as the pool asks, and a refusal is to be made good for elsewhere at once.
-        self._gather = GATHER
+        self._is_urgent = True
         self._woken.set()
 
     def _listed(self, news: bool) -> None:
@@ -418,7 +416,7 @@ class Provisioner:
         with structlog.contextvars.bound_contextvars(**{"pass": self._passes}), self._around_pass(self._passes):
             await pool.run_pass()
         took = self._clock.now() - began
-        self._gather = max(GATHER, min(LONGEST_GATHER, BREATH * took))
+        self._pace.passed(took, self._clock.now())
         self._on_pass(took)
 
     async def _wait_for_reason(self, pool: Pool) -> None:
@@ -432,8 +430,10 @@ class Provisioner:
             async with asyncio.timeout(max(0.0, deadline - now)):
                 await self._woken.wait()
         now = self._clock.now()
-        await self._clock.sleep(self._rules.next_tick(max(now, self._passed_at + self._gather)) - now)
+        gather = GATHER if self._is_urgent else self._pace.gather(now)
+        await self._clock.sleep(self._rules.next_tick(max(now, self._passed_at + gather)) - now)
         self._woken.clear()
+        self._is_urgent = False
 
     async def _step_forever(self, pool: Pool, step: Callable[[], Awaitable[float | None]], due: asyncio.Event) -> None:
         """Step after step: when one is due, and after the seconds that the last one said."""
@@ -462,7 +462,7 @@ class Provisioner:
                 # Nobody else may have a reason to write soon.
                 pool.recorder.failed(error)
                 continue
-            pause = max(self._bookkeeping.summary_period, BREATH * (self._clock.now() - began))
+            pause = max(self._bookkeeping.summary_period, _BREATH * (self._clock.now() - began))
             # There is no pass before the first listing, and what keeps it away is worth telling.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._bookkeeping.sign_of_life):
