@@ -9,31 +9,13 @@ from typing import Any
 
 import pytest
 
-from providers.aws.ec2_catalogue import IMAGE
 from providers.aws.ec2_world import World
-from system.cloud_pool import CloudPool
+from system.cloud_pool import CloudPool, ec2_provider
 from waiting import wait_until
 
 _LISTINGS = ("DescribeInstances", "DescribeSpotInstanceRequests")
 _COUNT = 3
 _OWNER = {"slotsmith-cluster": "team", "slotsmith-pool": "gpu"}
-
-
-def provider(world: World, directory: Path, **more: Any) -> dict[str, Any]:
-    prices = directory / "prices.csv"
-    prices.write_text("instance_type,price_per_hour,market\ng4dn.xlarge,0.5,on-demand\ng4dn.xlarge,0.2,spot\n")
-    return {
-        "type": "aws",
-        "region": "eu-west-1",
-        "image_id": IMAGE,
-        "instance_type": "g4dn.xlarge",
-        "zones": ["eu-west-1a"],
-        "endpoint_url": world.server.url,
-        "catalog": str(prices),
-        "poll_period": "100ms",
-        "agent": {"preset": "command", "command": "agent"},
-        **more,
-    }
 
 
 def pool_on(directory: Path, world: World, **more: Any) -> CloudPool:
@@ -42,7 +24,7 @@ def pool_on(directory: Path, world: World, **more: Any) -> CloudPool:
     def machines() -> dict[str, bool]:
         return {one.id: world.ec2.state(one) == "running" for one in world.ec2.alive}
 
-    return CloudPool(directory, provider(world, directory, **more), machines)
+    return CloudPool(directory, ec2_provider(world, directory, **more), machines)
 
 
 @pytest.fixture

@@ -9,11 +9,31 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from providers.aws.ec2_catalogue import IMAGE
+from providers.aws.ec2_world import World
 from system.daemon import Daemon, Queue
 from waiting import wait_until
 
 _PATIENCE = 240.0
 """Seconds for a daemon to start and do its work, on a machine that has much else to do."""
+
+
+def ec2_provider(world: World, directory: Path, **more: Any) -> dict[str, Any]:
+    """The `provider:` block of a pool on this world's server; `directory` gets a price list."""
+    prices = directory / "prices.csv"
+    prices.write_text("instance_type,price_per_hour,market\ng4dn.xlarge,0.5,on-demand\ng4dn.xlarge,0.2,spot\n")
+    return {
+        "type": "aws",
+        "region": "eu-west-1",
+        "image_id": IMAGE,
+        "instance_type": "g4dn.xlarge",
+        "zones": ["eu-west-1a"],
+        "endpoint_url": world.server.url,
+        "catalog": str(prices),
+        "poll_period": "100ms",
+        "agent": {"preset": "command", "command": "agent"},
+        **more,
+    }
 
 
 class CloudPool:

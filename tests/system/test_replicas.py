@@ -6,14 +6,18 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from postgres import Server
+from providers.aws.ec2_world import World
 from slotsmith.providers.local import find_processes
 from slotsmith.store.sql import open_store
+from system.cloud_pool import ec2_provider
 from system.daemon import Queue
 from system.replicas import PATIENCE, Replica, Replicas
 from waiting import wait_until
@@ -97,23 +101,65 @@ def _is_agent(pid: int) -> bool:
         return False
 
 
+class LocalFleet:
+    """Agents on this machine."""
+
+    most = MOST
+
+    def __init__(self, directory: Path) -> None:
+        self.queue = Queue(directory)
+        self._directory = directory
+
+    def pool(self) -> dict[str, Any]:
+        return self.queue.pool("p", max_instances=self.most)
+
+    def running(self) -> list[tuple[str, str]]:
+        return agents(self._directory)
+
+
+class Ec2Fleet:
+    """Instances of an EC2 of the tests, which sign in as agents whenever they are looked at."""
+
+    # EC2 forgets what has ended only after a while, and until then it fills the pool.
+    most = 500
+
+    def __init__(self, directory: Path, world: World) -> None:
+        self.queue = Queue(directory)
+        self._world = world
+        self._provider = ec2_provider(world, directory)
+
+    def pool(self) -> dict[str, Any]:
+        return {**self.queue.pool("p", max_instances=self.most), "provider": self._provider}
+
+    def running(self) -> list[tuple[str, str]]:
+        ec2 = self._world.ec2
+        found = {one.id: one for one in ec2.alive}
+        for name in set(self.queue.live()) - found.keys():
+            (self.queue.agents / name).unlink()
+        for name, one in found.items():
+            if ec2.state(one) == "running":
+                (self.queue.agents / name).touch()
+        assert all(one.tags["slotsmith-pool"] == "p" for one in found.values())
+        return [(name, one.tags["slotsmith-intent"]) for name, one in found.items()]
+
+
 def asked(postgres: Server, database: str) -> dict[str, int]:
     """Every launch on record: how many instances were asked for, by token."""
     return dict(postgres.sql("SELECT token, asked FROM intents", database))
 
 
-def check(directory: Path, postgres: Server, database: str) -> None:
+def check(fleet: LocalFleet | Ec2Fleet, postgres: Server, database: str) -> None:
     """No instance runs twice, no intent has more than it asked for, and nothing runs that is not on record."""
-    found = agents(directory)
+    found = fleet.running()
     twice = {name: count for name, count in Counter(name for name, _ in found).items() if count > 1}
     assert not twice, f"instances with two agents: {twice}"
     on_record = asked(postgres, database)
     for token, count in Counter(token for _, token in found).items():
         assert count <= on_record.get(token, 0), f"{token} has {count}, and on record is {on_record.get(token)}"
-    assert len(found) <= MOST, f"{len(found)} agents, above the maximum"
+    assert len(found) <= fleet.most, f"{len(found)} agents, above the maximum"
 
 
-def check_statistics(directory: Path, postgres: Server, database: str) -> None:
+def check_statistics(postgres: Server, database: str) -> None:
     """When all is over: one closed span for each instance that there ever was, none of them overlapping itself."""
     spans = postgres.sql("SELECT instance_id, started_at, ended_at FROM spans", database)
     known = {name for (name,) in postgres.sql("SELECT id FROM instances", database)}
@@ -124,47 +170,49 @@ def check_statistics(directory: Path, postgres: Server, database: str) -> None:
     assert granted == len(known)
 
 
-def play(directory: Path, postgres: Server, database: str, runs: int, seed: int) -> tuple[Counter[str], list[float]]:
+def play(
+    fleet: LocalFleet | Ec2Fleet, directory: Path, postgres: Server, database: str, *, runs: int, seed: int
+) -> tuple[Counter[str], list[float]]:
     """Kill or stop the leader under load, `runs` times; what happened, and how long it took until the other one led."""
     chance, seen, times = random.Random(seed), Counter[str](), list[float]()
-    queue = Queue(directory)
-    with Replicas(directory, postgres.url(database), queue.pool("p", max_instances=MOST)) as replicas:
+    with Replicas(directory, postgres.url(database), fleet.pool()) as replicas:
         leader, standby = replicas.start(), replicas.start()
         for run in range(runs):
             wait_until(leader.leads, timeout=PATIENCE, what=f"a leader\n{leader.log()}")
             standby.wait("standby")
-            _load(queue, chance, directory)
-            check(directory, postgres, database)
+            _load(fleet, chance)
+            check(fleet, postgres, database)
             how = ("killed", "stopped")[run % 2]
             began = time.monotonic()
             leader.kill() if how == "killed" else leader.pause()
             wait_until(standby.leads, timeout=PATIENCE, what=f"a takeover\n{standby.log()}")
             times.append(time.monotonic() - began)
-            _load(queue, chance, directory)
+            _load(fleet, chance)
             if how == "killed":
                 other = replicas.start()
             else:
                 other = leader
                 other.go_on()
                 other.wait("standby")
-            check(directory, postgres, database)
+            check(fleet, postgres, database)
             seen[how] += 1
             leader, standby = standby, other
-        queue.demand(0)
-        wait_until(lambda: not agents(directory), timeout=PATIENCE, what=f"an empty fleet\n{leader.log()}")
+        fleet.queue.demand(0)
+        wait_until(lambda: not fleet.running(), timeout=PATIENCE, what=f"an empty fleet\n{leader.log()}")
         settle(leader)
         leader.stop()
         standby.stop()
-    check_statistics(directory, postgres, database)
+    check_statistics(postgres, database)
     seen["launches"] = len(asked(postgres, database))
     return seen, times
 
 
-def _load(queue: Queue, chance: random.Random, directory: Path) -> None:
+def _load(fleet: LocalFleet | Ec2Fleet, chance: random.Random) -> None:
     """Demand that goes up and down, for a moment; not a wait for anything."""
     end = time.monotonic() + chance.uniform(0.1, 1.5)
     while time.monotonic() < end:
-        queue.demand(chance.randint(0, MOST + 2))
+        fleet.queue.demand(chance.randint(0, MOST + 2))
+        fleet.running()
         time.sleep(0.03)
 
 
@@ -173,20 +221,23 @@ def settle(leader: Replica) -> None:
         told = leader.get("/pools/p")
         return not told["instances"] and not told["in_flight"]
 
-    wait_until(empty, timeout=PATIENCE, what="an empty pool")
+    wait_until(empty, timeout=3 * PATIENCE, what="an empty pool")
 
 
 def test_i3_leaders_killed_and_stopped_under_load(tmp_path: Path, postgres: Server, database: str) -> None:
-    seen, times = play(tmp_path, postgres, database, runs=2, seed=1)
+    seen, times = play(LocalFleet(tmp_path), tmp_path, postgres, database, runs=2, seed=1)
     assert (seen["killed"], seen["stopped"], len(times)) == (1, 1, 2)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600 * 3)
+@pytest.mark.parametrize("cloud", ["local", "ec2"])
 def test_i3_a_hundred_leaders_killed_and_stopped(
-    tmp_path: Path, postgres: Server, database: str, capsys: pytest.CaptureFixture[str], runs: int
+    tmp_path: Path, postgres: Server, database: str, capsys: pytest.CaptureFixture[str], runs: int, cloud: str
 ) -> None:
-    seen, times = play(tmp_path, postgres, database, runs=runs, seed=2)
+    with closing(World(tmp_path)) as world:
+        fleet = LocalFleet(tmp_path) if cloud == "local" else Ec2Fleet(tmp_path, world)
+        seen, times = play(fleet, tmp_path, postgres, database, runs=runs, seed=2)
     times.sort()
     with capsys.disabled():
         middle, late = times[len(times) // 2], times[int(len(times) * 0.95)]

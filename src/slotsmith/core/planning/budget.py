@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-WORK_PER_SECOND: Final = 500_000
+WORK_PER_SECOND: Final = 330_000
 """At least so many units are done in a second by one core of a machine of 2024 that other work keeps busy as well."""
 
 DEFAULT_SECONDS: Final = 0.5

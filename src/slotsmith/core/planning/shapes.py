@@ -41,7 +41,8 @@ class Lot(NamedTuple):
     @property
     def total(self) -> int:
         """How many tasks."""
-        return sum(tasks.count for tasks in self.classes)
+        classes = self.classes
+        return classes[0].count if len(classes) == 1 else sum(tasks.count for tasks in classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,16 +187,21 @@ class _Builder:
         the order of `core.fitting`."""
         shares = np.divide(needs, largest, out=np.where(needs > 0, np.inf, 0.0), where=largest > 0)
         numbers = {where: number for number, where in enumerate(self._constraints)}
-        keys = list(zip((-shares.max(axis=1, initial=0.0)).tolist(), (-needs).tolist(), strict=True))
+        by_size = np.lexsort((*(-needs).T[::-1], -shares.max(axis=1, initial=0.0)))
+        # Those that are alike in size are in a run of the same number, in which the rest makes the order a total one.
+        starts = np.ones(len(lots), bool)
+        starts[1:] = (needs[by_size[1:]] != needs[by_size[:-1]]).any(axis=1)
+        runs = np.cumsum(starts)
 
-        def turn(index: int) -> tuple[object, ...]:
-            tasks = lots[index][0]
+        def turn(place: int) -> tuple[object, ...]:
+            tasks = lots[by_size[place]][0]
             where = tasks.constraints
             places = () if where is ANYWHERE else places_of(where)
-            # The rest makes the order a total one.
-            return (*keys[index], -tasks.gang, tasks.spans, places, _plain(tasks.resources))
+            return (int(runs[place]), -tasks.gang, tasks.spans, places, _plain(tasks.resources))
 
-        order = sorted(range(len(lots)), key=turn)
+        order: list[int] = by_size.tolist()
+        if not starts.all():
+            order = [order[place] for place in sorted(range(len(lots)), key=turn)]
         shapes = [
             _Shape(
                 tuple(sorted(lots[index], key=_by_group)) if len(lots[index]) > 1 else tuple(lots[index]),
