@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -38,7 +39,13 @@ class ResourcesIn(_In):
     extras: Annotated[dict[Text, Amount], Field(max_length=50)] = Field(default_factory=dict)
 
     def value(self) -> Resources:
+        if not self.extras:
+            return _plain_resources(self.slots, self.cpus, self.mem_gib)
         return Resources(self.slots, self.cpus, self.mem_gib, tuple(self.extras.items()))
+
+
+# A fleet has few sizes of agents and of tasks, and is told of again and again.
+_plain_resources = lru_cache(4096)(Resources)
 
 
 class AgentIn(_In):

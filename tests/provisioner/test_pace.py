@@ -20,7 +20,7 @@ def test_one_pool_waits_for_what_the_passes_of_all_take() -> None:
     pace = Pace()
     for number in range(200):
         pace.passed(0.001, 1000.0 + number * 0.005)
-    assert pace.gather(1001.0) == pytest.approx(1.5 * 0.2 * (1 - 1 / 2.718), rel=0.01), "a fifth of the last second"
+    assert pace.gather(1001.0) == pytest.approx(3 * 0.2 * (1 - 1 / 2.718), rel=0.01), "a fifth of the last second"
     assert pace.gather(1010.0) == GATHER, "it is over"
 
 

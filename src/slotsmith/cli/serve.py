@@ -50,6 +50,7 @@ def serve(
         raise CommandError(f"{config}: service.address: {problem}")
     try:
         import_module("slotsmith.service.app")
+        import_module("uvloop")
     except ModuleNotFoundError as error:
         raise CommandError(f"{NEEDS_EXTRA} ({error.name} is missing)") from None
     logs.setup(settings.log.format, settings.log.level)
@@ -69,7 +70,8 @@ def _listening(settings: ServiceSettings, listen: str) -> ServiceSettings:
 
 
 def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, str]:
-    import asyncio
+    # Half as fast again as asyncio's own loop, in which a push is mostly that: reading, writing, and waking.
+    import uvloop
 
     from slotsmith.cli.books import open_writable
     from slotsmith.cli.replicating import owning
@@ -88,7 +90,7 @@ def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, st
         Assembly(settings, store, clock=clock, watch=watch, replica=candidate) as assembly,
     ):
         try:
-            return asyncio.run(_run(assembly, where, metrics, file, candidate))
+            return uvloop.run(_run(assembly, where, metrics, file, candidate))
         except ServiceError as error:
             raise CommandError(str(error)) from None
 

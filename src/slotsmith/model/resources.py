@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 # Sums of cpus and memory in floating point must not make a full agent look 1e-16 too small.
 _TOLERANCE = 1e-9
+_ENDLESS = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,11 @@ class Resources:
     extras: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        # Most have no extras, and there are a great many of them.
+        if self.extras or not (0 <= self.slots < _ENDLESS and 0 <= self.cpus < _ENDLESS and 0 <= self.mem_gib < _ENDLESS):
+            self._check()
+
+    def _check(self) -> None:
         for name, amount in self.items():
             if not (amount >= 0 and math.isfinite(amount)):
                 raise ValueError(f"resource {name} is {amount}, expected a finite number of at least 0")

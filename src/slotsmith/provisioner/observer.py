@@ -142,6 +142,7 @@ class Surroundings:
         self._clock = clock
         self._on_news = on_news
         self._scheduler_is_set_up = False
+        self._is_taking = False
         self.listings: Observer[tuple[Instance, ...]] = Observer(
             "listing the provider",
             self._list,
@@ -179,11 +180,20 @@ class Surroundings:
         """
         if self._takes_views is None:
             raise TypeError("this pool's scheduler is read by its connector, so nothing can be pushed")
-        if not self._takes_views.push(info):
-            return False
+        self._is_taking = True
+        try:
+            if not self._takes_views.push(info):
+                return False
+        finally:
+            self._is_taking = False
         self.views.latest = Observation(info, self._clock.now())
         self._on_news()
         return True
+
+    def scheduler_changed(self) -> None:
+        """The scheduler has a new view: read it soon, unless it is the one that is being taken."""
+        if not self._is_taking:
+            self.views.refresh()
 
     async def read_both(self) -> None:
         """Read both once, now.

@@ -116,7 +116,7 @@ class Provisioner:
 
     def scheduler_changed(self) -> None:
         """The scheduler's view has changed: read it soon. For `SchedulerContext.wake`."""
-        self._surroundings.views.refresh()
+        self._surroundings.scheduler_changed()
 
     def update_scaling_info(self, info: ScalingInfo) -> bool:
         """Take a view from a scheduler that pushes; a pass follows at once. False = it equals the last one.
