@@ -12,15 +12,15 @@ from slotsmith.provisioner.pace import GATHER, LONGEST_GATHER, Pace
 def test_a_quiet_program_gathers_as_little_as_can_be() -> None:
     pace = Pace()
     assert pace.gather(1000.0) == GATHER
-    pace.passed(0.002, 1000.0)
+    pace.passed(0.0005, 1000.0)
     assert pace.gather(1000.0) == GATHER
 
 
 def test_one_pool_waits_for_what_the_passes_of_all_take() -> None:
     pace = Pace()
     for number in range(200):
-        pace.passed(0.001, 1000.0 + number * 0.005)
-    assert pace.gather(1001.0) == pytest.approx(3 * 0.2 * (1 - 1 / 2.718), rel=0.01), "a fifth of the last second"
+        pace.passed(0.0005, 1000.0 + number * 0.005)
+    assert pace.gather(1001.0) == pytest.approx(8 * 0.1 * (1 - 1 / 2.718), rel=0.01), "a tenth of the last second"
     assert pace.gather(1010.0) == GATHER, "it is over"
 
 

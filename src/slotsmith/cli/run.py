@@ -132,9 +132,11 @@ def make_daemon(
 
     from slotsmith.cli.daemon import Daemon
 
-    # To look through all of it takes the collector 0.2 s, in which no push is answered.
+    # To look through all of it takes the collector 0.2 s, in which no push is answered; and what a push makes and drops
+    # is hardly ever in a circle.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
     log: FilteringBoundLogger = structlog.get_logger("slotsmith.daemon")
     return Daemon(
         plans(assembly),

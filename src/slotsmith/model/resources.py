@@ -26,7 +26,8 @@ class Resources:
 
     def __post_init__(self) -> None:
         # Most have no extras, and there are a great many of them.
-        if self.extras or not (0 <= self.slots < _ENDLESS and 0 <= self.cpus < _ENDLESS and 0 <= self.mem_gib < _ENDLESS):
+        plain = 0 <= self.slots < _ENDLESS and 0 <= self.cpus < _ENDLESS and 0 <= self.mem_gib < _ENDLESS
+        if self.extras or not plain:
             self._check()
 
     def _check(self) -> None:

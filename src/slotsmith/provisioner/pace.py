@@ -12,12 +12,12 @@ from typing import Final
 
 GATHER: Final = 0.005
 """Seconds between two passes of a pool, at least."""
-LONGEST_GATHER: Final = 0.5
+LONGEST_GATHER: Final = 0.8
 """Seconds that they grow to: what is pushed is decided upon within a second."""
-GATHER_WHEN_FULL: Final = 3.0
+GATHER_WHEN_FULL: Final = 8.0
 """Seconds between two passes of a pool if passes took all the time there is; less in proportion to what they take.
 
-A hundred pools of which each is pushed to all the time, with passes of 1 ms, keep a fifth of a core busy by that."""
+A hundred pools of which each is pushed to all the time, with passes of 1 ms, keep an eighth of a core busy by that."""
 _MEMORY: Final = 1.0
 """Seconds after which a pass counts for 1/e of what it took."""
 
