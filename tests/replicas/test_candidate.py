@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 import pytest
 
 from slotsmith.model.lease import Claim, Lease
 from slotsmith.replicas.candidate import BEAT, LOOK, TERM, Candidate
+from slotsmith.simulation.replicas import SimulatedLeases
 from slotsmith.store.base import StoreError
 from slotsmith.store.writer import InlineRunner
 
@@ -25,11 +26,11 @@ class Clock:
         raise AssertionError("a candidate waits for nothing by itself")
 
 
-class Table:
-    """A lease in memory, with the rules of the one in the store; `down` makes it fail, `lose` its next answer."""
+class Table(SimulatedLeases):
+    """The simulation's lease; `down` makes it fail, `lose` its next answer."""
 
     def __init__(self) -> None:
-        self.lease: Lease | None = None
+        super().__init__()
         self.down = False
         self.lose = False
 
@@ -44,30 +45,23 @@ class Table:
 
     def read(self) -> Lease | None:
         self._reach()
-        return self.lease
+        return super().read()
 
     def take(self, seen: Lease | None, claim: Claim, now: float) -> Lease | None:
         self._reach()
-        if self.lease != seen:
-            return None
-        fence = (seen.fence if seen else 0) + 1
-        self.lease = Lease(fence, 0, claim.holder, claim.address, claim.secret, now)
-        taken = self.lease
+        taken = super().take(seen, claim, now)
         self._answer()
         return taken
 
     def renew(self, lease: Lease) -> bool:
         self._reach()
-        if self.lease is None or (self.lease.fence, self.lease.holder) != (lease.fence, lease.holder):
-            return False
-        self.lease = replace(self.lease, beat=self.lease.beat + 1)
+        is_mine = super().renew(lease)
         self._answer()
-        return True
+        return is_mine
 
     def release(self, lease: Lease) -> None:
         self._reach()
-        if self.lease is not None and self.lease.fence == lease.fence:
-            self.lease = replace(self.lease, holder="", address="")
+        super().release(lease)
 
 
 @dataclass

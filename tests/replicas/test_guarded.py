@@ -13,7 +13,7 @@ from slotsmith.clock import SystemClock
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.model.lease import Claim, Lease
 from slotsmith.model.scaling_info import ScalingInfo
-from slotsmith.providers.base import LaunchRequest, ProviderError
+from slotsmith.providers.base import NO_MARKET, LaunchRequest, Market, ProviderError, market_of
 from slotsmith.replicas.candidate import Candidate
 from slotsmith.replicas.guarded import GuardedProvider, guarded_scheduler
 from slotsmith.replicas.turns import Turns
@@ -44,6 +44,17 @@ def test_without_the_lease_it_looks_and_asks_for_nothing() -> None:
         assert len((await guarded.launch(LaunchRequest("t", offering, 1))).instance_ids) == 1
 
     asyncio.run(main())
+
+
+def test_it_knows_the_market_as_well() -> None:
+    market = Market(priced_at=5.0)
+
+    class Selling(FakeProvider):
+        def market(self) -> Market:
+            return market
+
+    assert market_of(GuardedProvider(Selling(SystemClock()), lambda: True)) is market  # type: ignore[arg-type]
+    assert market_of(GuardedProvider(FakeProvider(SystemClock()), lambda: True)) == NO_MARKET  # type: ignore[arg-type]
 
 
 class Asked:

@@ -14,6 +14,7 @@ FOUND = {
     628: "the program died while the disk hung, so that nothing of what it had seen could be on record",
     2765: "a view came while the program was stopping, which decides nothing more",
     4089: "a headroom cannot be kept where the maximum does not leave room for it",
+    4595: "an idle agent of an instance that stops as far as the last listing tells is on its way out",
     8462: "an agent that a view had as late as the first listing that lacked its instance",
     9085: "that there is room again went on record together with the next launch",
     9659: "an instance was stopped and started again before either could be written",

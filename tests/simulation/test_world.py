@@ -92,7 +92,7 @@ def test_a_scenario_is_the_same_every_time_and_another_for_another_seed() -> Non
 def test_a_dead_generation_reaches_nothing() -> None:
     async def main(clock: VirtualClock) -> None:
         log, died = EventLog(clock), []
-        generation = Generation(1, CrashFaults(rate=1.0), Random(1), log, lambda: died.append(1))
+        generation = Generation(1, CrashFaults(rate=1.0), Random(1), log, clock, lambda: died.append(1))
         calls = []
 
         async def call() -> None:

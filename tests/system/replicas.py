@@ -102,7 +102,7 @@ class Replicas:
     def __init__(self, directory: Path, url: str, *pools: dict[str, Any]) -> None:
         self.directory = directory
         self._started: list[Replica] = []
-        config = {"store": {"url": url}, "log": {"format": "json"}, "pools": list(pools)}
+        config = {"cluster": "team", "store": {"url": url}, "log": {"format": "json"}, "pools": list(pools)}
         (directory / "slotsmith.yaml").write_text(json.dumps(config))
 
     def __enter__(self) -> Replicas:

@@ -13,7 +13,7 @@ from slotsmith.model.instance import Instance
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.model.offering import Offering
 from slotsmith.model.scaling_info import ScalingInfo
-from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError
+from slotsmith.providers.base import LaunchRequest, LaunchResult, Market, Provider, ProviderError, market_of
 from slotsmith.replicas.candidate import MayAct
 from slotsmith.schedulers.base import DrainAnswer, ListsDrains, Scheduler, SchedulerError, TakesViews
 
@@ -41,6 +41,9 @@ class GuardedProvider:
     def offerings(self) -> Sequence[Offering]:
         return self._provider.offerings()
 
+    def market(self) -> Market:
+        return market_of(self._provider)
+
     async def list_instances(self) -> Sequence[Instance]:
         return await self._provider.list_instances()
 
@@ -61,7 +64,9 @@ class GuardedProvider:
             raise ProviderError(ErrorKind.TRANSIENT, NOT_LEADING)
 
 
-class _GuardedScheduler:
+class GuardedScheduler:
+    """A scheduler that is asked for agents only while `may_act` says so."""
+
     def __init__(self, scheduler: Scheduler, may_act: MayAct) -> None:
         self.poll_period = scheduler.poll_period
         self._scheduler = scheduler
@@ -92,4 +97,4 @@ class _GuardedScheduler:
 
 def guarded_scheduler(scheduler: Scheduler, may_act: MayAct) -> Scheduler:
     """A scheduler that is asked for agents only while `may_act` says so; one that comes by itself needs no guard."""
-    return scheduler if isinstance(scheduler, ListsDrains | TakesViews) else _GuardedScheduler(scheduler, may_act)
+    return scheduler if isinstance(scheduler, ListsDrains | TakesViews) else GuardedScheduler(scheduler, may_act)

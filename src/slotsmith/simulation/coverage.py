@@ -13,6 +13,7 @@ from slotsmith.providers.simulated import FAULTS as CLOUD
 from slotsmith.schedulers.simulated import FAULTS as SCHEDULER
 from slotsmith.simulation.events import FAULT
 from slotsmith.simulation.generation import FAULTS as CRASHES
+from slotsmith.simulation.replicas import FAULTS as REPLICAS
 from slotsmith.simulation.storage import FAULTS as STORE
 
 IMPOSSIBLE: Final[Mapping[str, str]] = MappingProxyType({})
@@ -21,7 +22,7 @@ IMPOSSIBLE: Final[Mapping[str, str]] = MappingProxyType({})
 
 def faults() -> tuple[str, ...]:
     """Every fault there is, as it is counted."""
-    return tuple(FAULT + name for catalogue in (CLOUD, SCHEDULER, CRASHES, STORE) for name in catalogue)
+    return tuple(FAULT + name for catalogue in (CLOUD, SCHEDULER, CRASHES, STORE, REPLICAS) for name in catalogue)
 
 
 def transitions() -> tuple[str, ...]:

@@ -10,10 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import count
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from slotsmith.clock import Random
+from slotsmith.clock import Clock, Random
+from slotsmith.providers.base import Provider
+from slotsmith.schedulers.base import Scheduler
 from slotsmith.simulation.events import FAULT, EventLog
 
 T = TypeVar("T")
@@ -31,14 +34,18 @@ class CrashFaults:
     """How the program dies and is stopped.
 
     `rate`: how likely it dies at a call whose weight is 1 (see `WEIGHTS`). `mean_life` and `mean_stop`: mean seconds
-    until it dies at any moment, and until it is stopped in good order; 0 = never. `longest_pause`: seconds until it is
-    started again, at most. `most`: how often at most, so that a run ends. `only`: the points at which it dies, each
-    with that `rate` and whatever its weight (`before_launch`, `after_drain`, `during_list`); empty = any.
+    until it dies at any moment, and until it is stopped in good order; 0 = never. Of several processes, `mean_still` is
+    that until the one that leads stands still, and `still` how likely it does with a launch about to leave.
+    `longest_pause`: seconds until it is started again, at most. `most`: how often at most, so that a run ends. `only`:
+    the points at which it dies, each with that `rate` and whatever its weight (`before_launch`, `after_drain`,
+    `during_list`); empty = any.
     """
 
     rate: float = 0.0
     mean_life: float = 0.0
     mean_stop: float = 0.0
+    mean_still: float = 0.0
+    still: float = 0.0
     longest_pause: float = 60.0
     most: int = 12
     only: tuple[str, ...] = ()
@@ -87,18 +94,68 @@ FAULT_STOP: Final = FAULT + "stop"
 
 
 class Generation:
-    """One life. `on_death` is called once, when it dies of itself."""
+    """One life. `on_death` is called once, when it dies of itself.
+
+    Of several processes, `leads` is true for the one that runs the pools, and `still` for one of which no task goes on.
+    `held_provider` and `held_scheduler` put before a port what keeps the process from asking, and `fence` raises
+    `StoreError` when it may not write any more. `stands_still` makes it stand still, with a fault's name, if it can.
+    """
 
     def __init__(
-        self, number: int, faults: CrashFaults, random: Random, log: EventLog, on_death: Callable[[], None]
+        self,
+        number: int,
+        faults: CrashFaults,
+        random: Random,
+        log: EventLog,
+        clock: Clock,
+        on_death: Callable[[], None],
     ) -> None:
         self.number = number
         self.alive = True
         self.main: asyncio.Task[None] | None = None
+        self.clock = clock
+        self.leads = True
+        self.tokens = count(1)
+        self.held_provider: Callable[[Provider], Provider] = lambda provider: provider
+        self.held_scheduler: Callable[[Scheduler], Scheduler] = lambda scheduler: scheduler
+        self.fence: Callable[[], None] = lambda: None
+        self.stands_still: Callable[[str], bool] = lambda _: False
+        self._going_on: asyncio.Event | None = None
         self._faults = faults
         self._random = random
         self._log = log
         self._on_death = on_death
+
+    @property
+    def faults(self) -> CrashFaults:
+        """How it dies."""
+        return self._faults
+
+    @property
+    def still(self) -> bool:
+        """Whether none of its tasks goes on."""
+        return self._going_on is not None
+
+    def stand_still(self) -> None:
+        """From now on, until `go_on`."""
+        self._going_on = asyncio.Event()
+
+    def go_on(self) -> None:
+        """What waited goes on."""
+        if self._going_on is not None:
+            self._going_on.set()
+            self._going_on = None
+
+    async def going_on(self) -> None:
+        """Return at once, or when it no longer stands still. Raises `Crashed` when it is dead."""
+        while self._going_on is not None:
+            await self._going_on.wait()
+        self.check()
+
+    async def perhaps_still(self) -> None:
+        """A point at which it may stand still, with a launch about to leave."""
+        if self._faults.still and self._random.random() < self._faults.still and self.stands_still("still_launch"):
+            await self.going_on()
 
     def check(self) -> None:
         """Raises `Crashed` when it is dead."""
@@ -120,6 +177,7 @@ class Generation:
     def end(self) -> None:
         """Cut it off from the world, and let its tasks end."""
         self.alive = False
+        self.go_on()
         if self.main is not None:
             self.main.cancel()
 
@@ -143,7 +201,7 @@ class Generation:
         finally:
             if timer is not None:
                 timer.cancel()
-            self.check()
+            await self.going_on()
         self.maybe_die("after", point)
         return result
 

@@ -155,8 +155,14 @@ class MercyChecks:
         known = self._has_taken_in(name)
         if reported_busy and busy and (reason not in _MISSING or known):
             watch.violated("I4", f"{instance_id} is told to end ({reason.value}) and was last reported busy")
-        if reason in _MISSING and known and agent is not None and machine.state in _COUNTED:
+        back = agent is not None and not (agent.idle and self._is_told_to_stop(instance_id))
+        if reason in _MISSING and known and back and machine.state in _COUNTED:
             watch.violated("I4", f"{instance_id} is told to end ({reason.value}) and its agent is there")
+
+    def _is_told_to_stop(self, instance_id: str) -> bool:
+        """Whether it stops as far as is known, so that an idle agent is on its way out."""
+        told = (each.state for each in self._watch.listing if each.id == instance_id)
+        return next(told, None) is InstanceState.STOPPING
 
     def _check_release(self, instance_id: str, name: str, reason: Reason) -> None:
         """Each call needs a release of its own: after one without effect the agent may be at work again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from slotsmith.clock import Clock
 from slotsmith.model.instance import Instance
@@ -25,17 +25,40 @@ SECRET: Final = "open-sesame"  # noqa: S105 - it is one, and opens nothing
 """A password, in the URL that every error of a provider or scheduler tells, as those of HTTP clients do."""
 
 
+class _Deaf:
+    """Hears what a process does, and is told, that does not lead any more: the next leader knows nothing of it."""
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        return _nothing
+
+
+def _nothing(*_args: object, **_more: object) -> int:
+    return 0
+
+
+_DEAF: Final = cast(Watch, _Deaf())
+
+
 class _Port:
     def __init__(self, generation: Generation, watch: Watch, clock: Clock) -> None:
         self._generation = generation
-        self._watch = watch
+        self._pool_watch = watch
         self._clock = clock
 
+    @property
+    def _watch(self) -> Watch:
+        return self._pool_watch if self._generation.leads else _DEAF
+
+    def _asks(self, what: str) -> None:
+        """It is about to ask for something, which only the one that leads may do."""
+        if not self._generation.leads:
+            self._pool_watch.violated("I3", f"a process that does not lead asks for a {what}")
+
     async def _cross(self, point: str, call: Callable[[], Awaitable[T]]) -> T:
-        generation, watch = self._generation, self._watch
+        generation = self._generation
         generation.check()
-        watch.busy_with(f"{point} calls")
-        number, failed = watch.call_began(point), True
+        self._watch.busy_with(f"{point} calls")
+        number, failed = self._watch.call_began(point), True
         try:
             result = await generation.cross(point, call)
             failed = False
@@ -46,7 +69,7 @@ class _Port:
             raise SchedulerError(_with_url(error)) from error
         finally:
             if generation.alive:
-                watch.call_ended(number, failed=failed)
+                self._watch.call_ended(number, failed=failed)
 
 
 class ProviderPort(_Port):
@@ -78,7 +101,9 @@ class ProviderPort(_Port):
         self._generation.check()
 
         async def call() -> LaunchResult:
+            self._asks("launch")
             self._watch.launching(request)
+            await self._generation.perhaps_still()
             return await self._inner.launch(request)
 
         try:
@@ -93,6 +118,7 @@ class ProviderPort(_Port):
         self._generation.check()
 
         async def call() -> Mapping[str, ProviderError]:
+            self._asks("termination")
             self._watch.terminating(instance_ids)
             return await self._inner.terminate(instance_ids)
 
@@ -152,12 +178,14 @@ class SchedulerPort(_Port):
         return info
 
     async def drain(self, agents: Sequence[str], *, when_done: bool) -> Mapping[str, DrainAnswer]:
+        self._asks("drain")
         answers = await self._travel("drain", lambda: self._inner.drain(agents, when_done=when_done))
         self._watch.drained(answers)
         return answers
 
     async def cancel_drain(self, agents: Sequence[str]) -> None:
         self._generation.check()
+        self._asks("drain's end")
         self._watch.undrained(agents)
         await self._travel("cancel_drain", lambda: self._inner.cancel_drain(agents))
 

@@ -28,6 +28,7 @@ class Scenario:
     each with the time from which it is in force (the program is stopped and started for it). `strays`: when somebody
     launches an instance under our tags. `adopt`: an operator takes strays over when the second phase begins, if the
     pool has not done so by itself. `second_pool`: another pool, without faults of its own, works on the same store.
+    `replicas`: two processes run, of which one leads; then there is neither a second pool nor anything to adopt.
     `movable`: the scheduler moves tasks that lie on one agent when it is asked for that agent.
     `scheduler_seed` decides which of equal agents gets a task; None = the one that joined first. `summaries`: write
     them as in earnest, for `status` and the promises about it. `watched`: check the promises.
@@ -47,6 +48,7 @@ class Scenario:
     strays: tuple[float, ...] = ()
     adopt: bool = True
     second_pool: bool = False
+    replicas: bool = False
     movable: bool = False
     rules: str = "slotsmith"
     delivery: Delivery = Delivery.PUSH

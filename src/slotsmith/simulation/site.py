@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -143,21 +142,19 @@ class Site:
         context = ProviderContext("simulated", self.pool, Path("/nonexistent"), self._clock, lambda: None)
         provider = SimulatedProvider(self._scenario.provider, context, self.cloud)
         port = PushedSchedulerPort if self._pushes else SchedulerPort
-        tokens = count(1)
+        scheduler = port(self.scheduler, generation, self.watch, self._clock, latency=self._scenario.provider.latency)
         self.provisioner = Provisioner(
             self.pool,
             policy,
-            provider=ProviderPort(provider, generation, self.watch, self._clock),
-            scheduler=port(
-                self.scheduler, generation, self.watch, self._clock, latency=self._scenario.provider.latency
-            ),
+            provider=generation.held_provider(ProviderPort(provider, generation, self.watch, self._clock)),
+            scheduler=generation.held_scheduler(scheduler),
             store=store,
             run_store=runner,
-            clock=self._clock,
+            clock=generation.clock,
             random=random,
-            new_id=lambda: f"{self.pool}-{generation.number}-{next(tokens)}",
+            new_id=lambda: f"{self.pool}-{generation.number}-{next(generation.tokens)}",
             telemetry=lambda _: None,
-            rules=self._watched_rules(),
+            rules=self._watched_rules(generation),
             bookkeeping=_FULL if self._scenario.summaries else _LEAN,
         )
         if self._pushes:
@@ -165,11 +162,14 @@ class Site:
             delay = round(random.uniform(0.0, 2.0), 3)
             asyncio.get_running_loop().call_later(delay, self._push_again, generation)
 
-    def _watched_rules(self) -> Rules:
+    def _watched_rules(self, generation: Generation) -> Rules:
         rules = self._rules
 
         def decide(view: View, policy: Policy, now: float) -> Decision:
             decision = rules.decide(view, policy, now)
+            if not generation.leads:
+                # It does not know yet that another one leads; nothing of this is written.
+                return decision
             if policy.foresight is not None:
                 # What it asks for is in force from now on.
                 self.watch.policy = policy
@@ -197,7 +197,7 @@ class Site:
 
     @property
     def _alive(self) -> bool:
-        return self._generation is not None and self._generation.alive
+        return self._generation is not None and self._generation.alive and self._generation.leads
 
     def _agent(self, machine: Machine, connected: bool) -> None:
         if connected:
@@ -219,7 +219,7 @@ class Site:
             self.provisioner.update_scaling_info(info)
 
     def _push_again(self, generation: Generation) -> None:
-        if generation.alive and not self.scheduler.down:
+        if self._alive and generation is self._generation and not self.scheduler.down:
             self._push(self.scheduler.view())
 
 

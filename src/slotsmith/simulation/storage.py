@@ -113,15 +113,18 @@ class Disk:
 class SimulatedRunner:
     """A `StoreRunner` for one generation: calls happen in order, also those whose callers have given up."""
 
-    def __init__(self, generation: Generation, disk: Disk, clock: Clock) -> None:
+    def __init__(self, generation: Generation, disk: Disk, clock: Clock, *, deadline: float = DEADLINE) -> None:
         self._generation = generation
+        self._deadline = deadline
         self._disk = disk
         self._clock = clock
         self._free_at = 0.0
         self._waiting = 0
+        self._kept: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._later: asyncio.Future[None] | None = None
 
     async def __call__(self, call: Callable[[], T]) -> T:
-        self._generation.check()
+        await self._generation.going_on()
         loop = asyncio.get_running_loop()
         # What waits already hangs long enough: otherwise a bad disk would go on hanging long after it was mended.
         delay = self._disk.delay() if self._free_at < loop.time() + _LONGEST_QUEUE else 0.0
@@ -135,11 +138,11 @@ class SimulatedRunner:
             self._disk.hangs(lasts)
         loop.call_at(self._free_at, self._serve, call, answer)
         try:
-            done, _ = await asyncio.wait([answer], timeout=DEADLINE)
-            self._generation.check()
-            if not done:
+            done, _ = await asyncio.wait([answer], timeout=self._deadline)
+            await self._generation.going_on()
+            if not done and not answer.done():
                 raise StoreError(
-                    f"the store has not answered for {DEADLINE:g} s, and what was to be written may yet be"
+                    f"the store has not answered for {self._deadline:g} s, and what was to be written may yet be"
                 )
             return answer.result()
         finally:
@@ -149,6 +152,12 @@ class SimulatedRunner:
         """Nothing to let go of."""
 
     def _serve(self, call: Callable[[], Any], answer: asyncio.Future[Any]) -> None:
+        if self._generation.still:
+            # Its thread stands still as well.
+            self._kept.append((call, answer))
+            if len(self._kept) == 1:
+                self._later = asyncio.ensure_future(self._serve_kept())
+            return
         self._waiting -= 1
         if not self._generation.alive:
             return
@@ -162,6 +171,12 @@ class SimulatedRunner:
         else:
             if not answer.done():
                 answer.set_result(result)
+
+    async def _serve_kept(self) -> None:
+        await self._generation.going_on()
+        kept, self._kept = self._kept, []
+        for call, answer in kept:
+            self._serve(call, answer)
 
 
 class StorePort:
@@ -193,6 +208,10 @@ class StorePort:
         generation.check()
         generation.maybe_die("before", point)
         self._disk.fail(writing=True)
+        generation.fence()
         self._store.commit(changes)
-        self._watches[changes.pool].committed(changes)
+        watch = self._watches[changes.pool]
+        if not generation.leads:
+            watch.violated("I3", "a process that does not lead has written")
+        watch.committed(changes)
         generation.maybe_die("after", point)

@@ -20,6 +20,7 @@ from slotsmith.simulation.invariants_books import check_books
 from slotsmith.simulation.liveness import Liveness
 from slotsmith.simulation.logs import captured_logs
 from slotsmith.simulation.loop import EPOCH, VirtualClock, run_virtually
+from slotsmith.simulation.replicas import Replicas
 from slotsmith.simulation.scenario import Scenario
 from slotsmith.simulation.site import Site, second_site
 from slotsmith.simulation.storage import Disk, SimulatedRunner, StorePort, fresh_store
@@ -129,6 +130,18 @@ class World:
         if scenario.second_pool:
             self._sites.append(second_site(scenario, clock, log, self._random("second")))
         self._watches = {site.pool: site.watch for site in self._sites}
+        self._replicas: Replicas | None = None
+        if scenario.replicas:
+            self._replicas = Replicas(
+                self._sites,
+                clock=clock,
+                log=log,
+                random=self._random("replicas"),
+                disk=self._disk,
+                new_generation=self._new_generation,
+                take_up=self._take_up,
+                pause=self._pause,
+            )
         self._disk.watches = self._watches
         for site in self._sites:
             if scenario.watched:
@@ -152,7 +165,7 @@ class World:
         if scenario.ends_at is not None:
             self._loop.call_later(scenario.ends_at, self._over.set)
         self._loop.call_later(self._tick_period, self._tick)
-        keeper = asyncio.create_task(self._keep_running())
+        keeper = asyncio.create_task(self._replicas.run() if self._replicas else self._keep_running())
         over = asyncio.create_task(self._over.wait())
         await asyncio.wait((keeper, over), return_when=asyncio.FIRST_COMPLETED)
         if keeper.done():
@@ -169,6 +182,8 @@ class World:
         outcome = self._outcome()
         if self._generation is not None:
             self._generation.end()
+        if self._replicas is not None:
+            self._replicas.end()
         others = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -205,21 +220,26 @@ class World:
 
     def _begin(self) -> Generation:
         self._ended.clear()
-        self._generations += 1
-        number = self._generations
-        faults = NO_CRASHES if number > self._crashes.most else self._crashes
-        generation = Generation(number, faults, self._crash_random, self._log, self._died)
-        self._generation = generation
-        self._log.tell("world start", generation=number, maximum=self._policy.max_instances)
-        runner = SimulatedRunner(generation, self._disk, self._clock)
-        store = StorePort(self._store, generation, self._disk, self._watches)
-        for site in self._sites:
-            site.begin(generation, store, runner, self._policy, self._random(f"jitter {number} {site.pool}"))
+        generation = self._generation = self._new_generation(self._died)
+        self._take_up(generation, SimulatedRunner(generation, self._disk, self._clock))
         context = copy_context()
         context.run(current.set, generation)
         generation.main = self._loop.create_task(self._live(generation), context=context)
         self._plan_ends(generation)
         return generation
+
+    def _new_generation(self, on_death: Callable[[], None]) -> Generation:
+        self._generations += 1
+        number = self._generations
+        faults = NO_CRASHES if number > self._crashes.most else self._crashes
+        self._log.tell("world start", generation=number, maximum=self._policy.max_instances)
+        return Generation(number, faults, self._crash_random, self._log, self._clock, on_death)
+
+    def _take_up(self, generation: Generation, runner: SimulatedRunner) -> None:
+        """It runs the pools from now on."""
+        store = StorePort(self._store, generation, self._disk, self._watches)
+        for site in self._sites:
+            site.begin(generation, store, runner, self._policy, self._random(f"jitter {generation.number} {site.pool}"))
 
     def _plan_ends(self, generation: Generation) -> None:
         if self._generations > self._crashes.most:
@@ -289,6 +309,8 @@ class World:
         self._log.tell("world policy", maximum=self._policy.max_instances, minimum=self._policy.min_instances)
         if self._generation is not None and self._generation.alive:
             self._stop_asked.set()
+        if self._replicas is not None:
+            self._replicas.restart()
 
     def _stop_faults(self) -> None:
         """The second phase begins."""
@@ -298,6 +320,8 @@ class World:
         self._disk.stop_faults()
         if self._generation is not None:
             self._generation.stop_faults()
+        if self._replicas is not None:
+            self._replicas.stop_faults()
         for site in self._sites:
             site.stop_faults()
             self._liveness.append(site.liveness(self._policy))
