@@ -202,3 +202,15 @@ def test_a_task_that_no_money_could_pay_for_moves_nothing() -> None:
     decision = decide(view_of((tasks_of(8),), agents=agents, **more), policy, NOW)
     assert not decision.terminations
     assert "maximum of $5.00 per hour" in decision.unmet[0].reason
+
+
+@pytest.mark.parametrize("offerings", [ONE, ALL])
+@pytest.mark.parametrize("dollars", [1e12, 1.7e308])
+@pytest.mark.parametrize("price", [1.0, 1e-300])
+def test_more_money_than_there_are_instances_for(offerings: tuple[Offering, ...], dollars: float, price: float) -> None:
+    offerings = tuple(replace(each, price=price) for each in offerings)
+    for limit in ("max_dollars_per_hour", "max_dollars_per_month"):
+        policy = replace(Policy(max_instances=90), **{limit: dollars})  # type: ignore[arg-type]
+        decision = decide(view_of((tasks_of(1, 8),), offerings=offerings), policy, NOW)
+        assert decision == decide(view_of((tasks_of(1, 8),), offerings=offerings), Policy(max_instances=90), NOW)
+        assert launched(decision)

@@ -99,10 +99,10 @@ class Replica:
 class Replicas:
     """Up to as many as are started; leaving it kills them, and whatever runs for their instances."""
 
-    def __init__(self, directory: Path, url: str, *pools: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, url: str, *pools: dict[str, Any], **settings: Any) -> None:
         self.directory = directory
         self._started: list[Replica] = []
-        config = {"cluster": "team", "store": {"url": url}, "log": {"format": "json"}, "pools": list(pools)}
+        config = {"cluster": "team", "store": {"url": url}, "log": {"format": "json"}, "pools": list(pools)} | settings
         (directory / "slotsmith.yaml").write_text(json.dumps(config))
 
     def __enter__(self) -> Replicas:

@@ -56,7 +56,7 @@ Name = Annotated[str, AfterValidator(_check_name)]
 """A name that becomes part of tags and paths."""
 
 Count = Annotated[int, Field(ge=0, le=_MOST_INSTANCES)]
-Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Dollars = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 Priority = Annotated[int, Field(ge=-1000, le=1000)]
 
 

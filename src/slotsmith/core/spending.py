@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -18,6 +19,7 @@ given up for money, so a launch that would use up the rest within the hour is no
 
 # Sums of prices in floating point must not make a limit look a hair too low.
 _SAME: Final = 1e-9
+_ENDLESS: Final = 1 << 60
 
 
 class Money(NamedTuple):
@@ -29,7 +31,10 @@ class Money(NamedTuple):
 
     @property
     def left(self) -> float:
-        return math.inf if self.most is None else max(0.0, self.most - self.spent) * (1 + _SAME) + _SAME
+        if self.most is None:
+            return math.inf
+        # As a limit it is a number, however large.
+        return min(max(0.0, self.most - self.spent) * (1 + _SAME) + _SAME, sys.float_info.max)
 
 
 def _counts(view: View) -> Counter[str]:
@@ -54,7 +59,7 @@ def money(view: View, policy: Policy) -> Money:
         limits.append((most, f"the pool's maximum of ${most:,.2f} per hour (${spent:,.2f} of it is spent)"))
     if policy.max_dollars_per_month is not None:
         month, so_far = policy.max_dollars_per_month, view.spent_this_month
-        left = max(0.0, month - so_far) * 3600.0 / COMMITTED
+        left = max(0.0, month - so_far) * (3600.0 / COMMITTED)
         text = f"${so_far:,.2f} of it is spent, and what runs costs ${spent:,.2f} per hour"
         limits.append((left, f"the pool's maximum of ${month:,.2f} per month ({text})"))
     most, reason = min(limits)
@@ -86,5 +91,13 @@ def limits_on(view: View, policy: Policy, offering: Offering, begun: Sequence[La
             limits.append((0, f"the price of {offering.name} is not known, and the pool has a maximum in dollars"))
         elif offering.price:
             dollars = sum(launch.count * (launch.offering.price or 0.0) for launch in begun)
-            limits.append((max(0, int((spending.left - dollars) // offering.price)), spending.reason))
+            limits.append((_bought_for(spending.left - dollars, offering.price), spending.reason))
     return limits
+
+
+def _bought_for(dollars: float, price: float) -> int:
+    if dollars < price:
+        return 0
+    count = dollars // price
+    # Beyond all numbers the quotient is infinite, or none.
+    return int(count) if math.isfinite(count) else _ENDLESS

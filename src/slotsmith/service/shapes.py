@@ -31,8 +31,8 @@ class Limits(Reason):
     min_instances: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     max_instances: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     max_slots: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    max_dollars_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)] | None = None
-    max_dollars_per_month: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)] | None = None
+    max_dollars_per_hour: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False, strict=True)] | None = None
+    max_dollars_per_month: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False, strict=True)] | None = None
 
 
 class Done(BaseModel):

@@ -282,7 +282,7 @@ class _Planner:
         """The least sum of prices that is not below the bound."""
         prices = self._model.prices
         steps = np.round(prices / _CENT)
-        if not len(prices) or (abs(steps * _CENT - prices) > _SAME).any():
+        if not steps.any() or (abs(steps * _CENT - prices) > _SAME).any():
             return bound
         whole_steps: list[int] = steps.astype(np.int64).tolist()
         step = math.gcd(*whole_steps) * _CENT
