@@ -9,9 +9,9 @@ TERMINATIONS: Final = (
         "terminate-without-drain",
         "An idle agent is terminated without asking the scheduler, which may have placed a task on it.",
         ("I4", "W20"),
-        "provisioner/books.py",
-        "phase = Phase.DRAINING if drain and termination.reason.needs_drain else Phase.TERMINATING",
-        "phase = Phase.DRAINING if drain and termination.reason is Reason.OPERATOR else Phase.TERMINATING",
+        "provisioner/terminating.py",
+        "                answers = await self._scheduler.drain(list(agents), when_done=when_done)\n",
+        "                answers = {name: DrainAnswer(DrainOutcome.RELEASED) for name in agents}\n",
     ),
     Mutant(
         "refused-is-released",

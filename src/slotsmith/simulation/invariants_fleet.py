@@ -229,7 +229,9 @@ class PatienceChecks:
         if reason is Reason.STOPPED:
             return "" if state is InstanceState.STOPPED else f"while it is {state.value}"
         if reason is Reason.NOT_NEEDED:
-            return "" if state is InstanceState.PENDING_REQUEST else f"while it is {state.value}"
+            if state is not InstanceState.PENDING_REQUEST:
+                return f"while it is {state.value}"
+            return "while its agent is there" if name in watch.agents else ""
         if reason is Reason.RECLAIMED:
             return "" if told.reclaimed and state in _COUNTED else "and nobody reclaims it"
         return ""

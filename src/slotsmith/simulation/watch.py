@@ -288,6 +288,8 @@ class Watch:
     def decided(self, view: View, policy: Policy, decision: Decision) -> None:
         """The rules were asked."""
         self.decisions += 1
+        if not self.told_to or self.told_to[-1] != self.generation:
+            self.violated("I1", "it decides before the cloud has told what there is")
         is_first, self._decided_at = self._decided_at == -math.inf, self.now
         self.busy_with("decisions")
         for name, at in self._changed.items():
