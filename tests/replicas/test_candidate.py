@@ -10,7 +10,7 @@ import pytest
 
 from slotsmith.model.lease import Claim, Lease
 from slotsmith.replicas.candidate import BEAT, LOOK, TERM, Candidate
-from slotsmith.simulation.replicas import SimulatedLeases
+from slotsmith.simulation.leases import SimulatedLeases
 from slotsmith.store.base import StoreError
 from slotsmith.store.writer import InlineRunner
 

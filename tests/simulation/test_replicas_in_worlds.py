@@ -7,7 +7,8 @@ import pytest
 from slotsmith.model.lease import Claim, Lease
 from slotsmith.replicas.candidate import Candidate
 from slotsmith.simulation.draw import draw
-from slotsmith.simulation.replicas import SimulatedLeases, with_replicas
+from slotsmith.simulation.leases import SimulatedLeases
+from slotsmith.simulation.replicas import with_replicas
 from slotsmith.simulation.scenario import Scenario
 from slotsmith.simulation.world import Outcome, run_scenario
 from slotsmith.store.base import StoreError

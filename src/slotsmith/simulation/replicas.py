@@ -11,23 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final
 
 from slotsmith.clock import Clock, Random
-from slotsmith.model.instance import Instance
-from slotsmith.model.lease import Claim, Lease
-from slotsmith.model.scaling_info import ScalingInfo
-from slotsmith.providers.base import LaunchRequest, LaunchResult, Provider, ProviderError
-from slotsmith.replicas.candidate import Candidate, MayAct
-from slotsmith.replicas.guarded import GuardedProvider, GuardedScheduler
+from slotsmith.model.lease import Claim
+from slotsmith.replicas.candidate import Candidate
 from slotsmith.replicas.turns import Turns
-from slotsmith.schedulers.base import DrainAnswer, Scheduler, TakesViews
+from slotsmith.schedulers.base import Scheduler, TakesViews
 from slotsmith.simulation.events import FAULT, EventLog
 from slotsmith.simulation.generation import FAULT_STOP, Generation, current
+from slotsmith.simulation.held import HeldClock, HeldProvider, HeldPushScheduler, HeldScheduler
+from slotsmith.simulation.leases import LeasePort, SimulatedLeases
 from slotsmith.simulation.scenario import Scenario
 from slotsmith.simulation.site import Site
 from slotsmith.simulation.storage import Disk, SimulatedRunner
-from slotsmith.store.base import StoreError
 
 PROCESSES: Final = 2
 LEASE_DEADLINE: Final = 5.0
@@ -62,150 +59,6 @@ def with_replicas(scenario: Scenario) -> Scenario:
             most=max(6, crashes.most),
         )
     return replace(scenario, replicas=True, crashes=crashes, second_pool=False, strays=())
-
-
-class SimulatedLeases:
-    """The lease in the simulated store, as `slotsmith.replicas.candidate.Leases` has it."""
-
-    def __init__(self) -> None:
-        self.lease: Lease | None = None
-
-    def read(self) -> Lease | None:
-        """The lease; None = nobody has ever had it."""
-        return self.lease
-
-    def take(self, seen: Lease | None, claim: Claim, now: float) -> Lease | None:
-        """Take it if it still is as it was seen."""
-        if self.lease != seen:
-            return None
-        fence = seen.fence + 1 if seen is not None else 1
-        self.lease = Lease(fence, 0, claim.holder, claim.address, claim.secret, now)
-        return self.lease
-
-    def renew(self, lease: Lease) -> bool:
-        """A sign of life; False = it has been taken."""
-        if not self._is(lease):
-            return False
-        self.lease = replace(lease, beat=self._beat + 1)
-        return True
-
-    def release(self, lease: Lease) -> None:
-        """Give it up, if it has not been taken."""
-        if self._is(lease):
-            self.lease = replace(lease, beat=self._beat, holder="", secret="")
-
-    def guard(self, mine: Lease | None) -> None:
-        """Raises `StoreError` unless `mine` is the lease."""
-        if mine is None or not self._is(mine):
-            raise StoreError("sqlite:// takes no writes of a replica that does not lead")
-
-    def _is(self, lease: Lease) -> bool:
-        there = self.lease
-        return there is not None and (there.fence, there.holder) == (lease.fence, lease.holder)
-
-    @property
-    def _beat(self) -> int:
-        return self.lease.beat if self.lease is not None else 0
-
-
-class _LeasePort:
-    """The lease as one process sees it: on the disk on which all is."""
-
-    def __init__(self, leases: SimulatedLeases, generation: Generation, disk: Disk) -> None:
-        self._leases = leases
-        self._generation = generation
-        self._disk = disk
-
-    def read(self) -> Lease | None:
-        self._pass(writing=False)
-        return self._leases.read()
-
-    def take(self, seen: Lease | None, claim: Claim, now: float) -> Lease | None:
-        self._pass(writing=True)
-        return self._leases.take(seen, claim, now)
-
-    def renew(self, lease: Lease) -> bool:
-        self._pass(writing=True)
-        return self._leases.renew(lease)
-
-    def release(self, lease: Lease) -> None:
-        self._pass(writing=True)
-        self._leases.release(lease)
-
-    def _pass(self, *, writing: bool) -> None:
-        self._generation.check()
-        self._disk.fail(writing=writing)
-
-
-class HeldClock:
-    """The clock of a process that may stand still: whoever sleeps wakes when it goes on."""
-
-    def __init__(self, clock: Clock, generation: Generation) -> None:
-        self._clock = clock
-        self._generation = generation
-
-    def now(self) -> float:
-        return self._clock.now()
-
-    async def sleep(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        await self._generation.going_on()
-
-
-class HeldProvider(GuardedProvider):
-    """The program's own guard, before which a call waits while the process stands still."""
-
-    def __init__(self, provider: Provider, may_act: MayAct, generation: Generation) -> None:
-        super().__init__(provider, may_act)
-        self._generation = generation
-
-    async def setup(self) -> None:
-        await self._generation.going_on()
-        await super().setup()
-
-    async def list_instances(self) -> Sequence[Instance]:
-        await self._generation.going_on()
-        return await super().list_instances()
-
-    async def launch(self, request: LaunchRequest) -> LaunchResult:
-        await self._generation.going_on()
-        return await super().launch(request)
-
-    async def terminate(self, instance_ids: Sequence[str]) -> Mapping[str, ProviderError]:
-        await self._generation.going_on()
-        return await super().terminate(instance_ids)
-
-
-class HeldScheduler(GuardedScheduler):
-    """The same for a scheduler."""
-
-    def __init__(self, scheduler: Scheduler, may_act: MayAct, generation: Generation) -> None:
-        super().__init__(scheduler, may_act)
-        self._generation = generation
-
-    async def setup(self) -> None:
-        await self._generation.going_on()
-        await super().setup()
-
-    async def scaling_info(self) -> ScalingInfo | None:
-        await self._generation.going_on()
-        return await super().scaling_info()
-
-    async def drain(self, agents: Sequence[str], *, when_done: bool) -> Mapping[str, DrainAnswer]:
-        await self._generation.going_on()
-        return await super().drain(agents, when_done=when_done)
-
-    async def cancel_drain(self, agents: Sequence[str]) -> None:
-        await self._generation.going_on()
-        await super().cancel_drain(agents)
-
-
-class HeldPushScheduler(HeldScheduler):
-    """The same for one that pushes, and knows only by itself which agents it is asked for."""
-
-    def push(self, info: ScalingInfo) -> bool:
-        """Hand over a new view."""
-        return cast(TakesViews, self._scheduler).push(info)
 
 
 class Replicas:
@@ -308,7 +161,7 @@ class Process:
         self._runner = SimulatedRunner(generation, replicas.disk, replicas.clock)
         lease_runner = SimulatedRunner(generation, replicas.disk, replicas.clock, deadline=LEASE_DEADLINE)
         self._candidate = Candidate(
-            _LeasePort(replicas.leases, generation, replicas.disk),
+            LeasePort(replicas.leases, generation, replicas.disk),
             lease_runner,
             generation.clock,
             Claim(f"replica {generation.number}"),
