@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
@@ -24,7 +25,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 2, 5, 15, 30, 60, 120, 300, 600, 1200)
 _PASS_SECONDS: Final = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
-
+_CHILDREN: Final = 4096
 
 _FORESIGHT: Final = {
     "foresight_headroom_slots": "Slots that foresight keeps free",
@@ -60,6 +61,9 @@ class Metrics(Watch):
         self._calls = counter("provider_calls", "Calls of the provider", "call", "result")
         self._call_seconds = histogram("provider_call_seconds", "Time that calls took", _SECONDS, "call")
         self._passes = histogram("pass_seconds", "Time that passes took", _PASS_SECONDS)
+        # These two come so often that finding the child by its labels would be most of the work.
+        self._pushes_of = lru_cache(_CHILDREN)(self._pushes.labels)
+        self._passes_of = lru_cache(_CHILDREN)(self._passes.labels)
         self._push_to_launch = histogram("push_to_launch_seconds", "From a push to the launch it led to", _SECONDS)
         self._launch_to_joined = histogram(
             "launch_to_joined_seconds", "From a launch to its agent's first sign of life", _SECONDS
@@ -82,7 +86,7 @@ class Metrics(Watch):
 
     def pushed(self, pool: str, status: str) -> None:
         """A view was pushed."""
-        self._pushes.labels(pool, status).inc()
+        self._pushes_of(pool, status).inc()
 
     def provider(self, pool: str, provider: Provider) -> Provider:
         def around(call: str, _known: Mapping[str, str | int]) -> AbstractContextManager[None]:
@@ -91,7 +95,7 @@ class Metrics(Watch):
         return Watched(provider, around)
 
     def passed(self, pool: str, seconds: float) -> None:
-        self._passes.labels(pool).observe(seconds)
+        self._passes_of(pool).observe(seconds)
 
     @contextmanager
     def _counting(self, pool: str, call: str) -> Iterator[None]:
