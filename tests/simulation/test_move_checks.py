@@ -18,6 +18,7 @@ from slotsmith.schedulers.simulated import Job
 from slotsmith.simulation.choice import with_choice
 from slotsmith.simulation.draw import _plain, draw
 from slotsmith.simulation.invariants_moves import MoveChecks
+from slotsmith.simulation.replicas import with_replicas
 from slotsmith.simulation.scenario import Scenario
 from slotsmith.simulation.world import run_scenario
 
@@ -121,9 +122,12 @@ def test_it_is_found(
 
 
 def test_a_small_part_of_all_seeds_consolidates_and_the_others_are_as_they_were() -> None:
+    def without(seed: int) -> Scenario:
+        return with_replicas(with_choice(_plain(seed)))
+
     seeds = range(400)
     drawn = [draw(seed) for seed in seeds]
-    chosen = [each for seed, each in zip(seeds, drawn, strict=True) if each != with_choice(_plain(seed))]
+    chosen = [each for seed, each in zip(seeds, drawn, strict=True) if each != without(seed)]
     assert all(each.policy.consolidation for each in chosen)
     assert 0.005 < len(chosen) / len(seeds) < 0.05
     assert any(each.movable for each in chosen)

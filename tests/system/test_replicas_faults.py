@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from postgres import Cutting, NoServerError, Server
-from system.daemon import Queue
 from system.replicas import PATIENCE, Replicas
-from system.test_replicas import MOST, agents, check, check_statistics, pushed, settle
+from system.test_replicas import MOST, LocalFleet, check, check_statistics, pushed, settle
 from waiting import wait_until
 
 
@@ -63,11 +62,9 @@ def test_i3_while_the_server_is_away_nothing_is_launched_and_then_it_goes_on(tmp
 
 
 def test_i3_connections_cut_in_the_middle_of_commits(tmp_path: Path, own: Server) -> None:
-    chance, queue = random.Random(3), Queue(tmp_path)
-    with (
-        Cutting(own.port) as way,
-        Replicas(tmp_path, way.url("books"), queue.pool("p", max_instances=MOST)) as replicas,
-    ):
+    chance, fleet = random.Random(3), LocalFleet(tmp_path)
+    queue = fleet.queue
+    with Cutting(own.port) as way, Replicas(tmp_path, way.url("books"), fleet.pool()) as replicas:
         replica = replicas.start()
         replica.wait("leader")
         for _ in range(6):
@@ -79,10 +76,10 @@ def test_i3_connections_cut_in_the_middle_of_commits(tmp_path: Path, own: Server
                 timeout=PATIENCE,
                 what=f"{wanted} agents\n{replica.log()}",
             )
-            check(tmp_path, own, "books")
+            check(fleet, own, "books")
         assert "cannot be reached" in replica.log_file.read_text()
         queue.demand(0)
-        wait_until(lambda: not agents(tmp_path), timeout=PATIENCE, what="an empty fleet")
+        wait_until(lambda: not fleet.running(), timeout=PATIENCE, what="an empty fleet")
         settle(replica)
         replica.stop()
-    check_statistics(tmp_path, own, "books")
+    check_statistics(own, "books")
