@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -158,11 +159,15 @@ def test_the_agent_starts_with_a_clean_slate(world: LocalWorld) -> None:
         assert int(status["SigIgn"], 16) & ~(3 << 31) == 0
         assert int(status["SigBlk"], 16) == 0
         assert os.getsid(agent) == os.getpgid(agent) != os.getsid(0)
-        targets = _descriptors_of(agent)
         directory = world.pool_directory() / "live" / instance_id
-        assert targets.pop("0") == Path(os.devnull)
-        assert targets.pop("1") == targets.pop("2") == directory / "agent.log"
-        assert list(targets.values()) == [directory / "lock"]
+        null, log, lock = Path(os.devnull), directory / "agent.log", directory / "lock"
+        # While it is being loaded it has its libraries open.
+        wait_until(
+            lambda: sorted(_descriptors_of(agent).values()) == sorted([null, log, log, lock]),
+            what=lambda: f"no descriptor but the lock, of {_descriptors_of(agent)}",
+        )
+        targets = _descriptors_of(agent)
+        assert (targets["0"], targets["1"], targets["2"]) == (null, log, log)
         await provider.close()
 
     asyncio.run(check())
@@ -306,7 +311,11 @@ def _status_of(pid: int) -> dict[str, str]:
 
 
 def _descriptors_of(pid: int) -> dict[str, Path]:
-    return {path.name: path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()}
+    found = {}
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[path.name] = path.readlink()
+    return found
 
 
 def _agent_of(world: LocalWorld, instance_id: str) -> int:
