@@ -27,12 +27,13 @@ CHECKS = (
 something, that `If-Match` names a tag."""
 
 
-def schemathesis(address: str, seconds: int, *checks: str) -> tuple[int, str]:
-    """Exit status and output of a run against the service at this address."""
+def schemathesis(directory: Path, address: str, seconds: int, *checks: str) -> tuple[int, str]:
+    """Exit status and output of a run against the service at this address; what it remembers is in the directory."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{address.rstrip('/')}/api/v1/openapi.json"]
     options = ["--max-time", str(seconds), "--checks", ",".join(checks), "--exclude-path", "/api/v1/events"]
     done = subprocess.run(
         [*command, *options, "--suppress-health-check", "all", "--continue-on-failure"],
+        cwd=directory,
         capture_output=True,
         text=True,
         check=False,
@@ -55,7 +56,7 @@ def test_no_answer_is_outside_the_description(tmp_path: Path, seconds: int) -> N
     with Replicas(tmp_path, f"sqlite:///{tmp_path}/books.db", *pools, service=limits) as replicas:
         service = replicas.start()
         wait_until(lambda: service.health()["ready"], timeout=PATIENCE, what="pools that are ready")
-        status, told = schemathesis(str(service.client.base_url), seconds, *CHECKS)
+        status, told = schemathesis(tmp_path, str(service.client.base_url), seconds, *CHECKS)
         assert status == 0, told
         assert service.health()["ready"]
         assert "Traceback" not in service.log_file.read_text()

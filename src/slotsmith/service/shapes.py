@@ -25,14 +25,17 @@ class Keep(Reason):
     period: PositiveDuration | None = None
 
 
+Dollars = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False, strict=True)]
+
+
 class Limits(Reason):
     """Limits to set by hand; null = as the file has it. What is left out stays as it is."""
 
     min_instances: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     max_instances: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     max_slots: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    max_dollars_per_hour: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False, strict=True)] | None = None
-    max_dollars_per_month: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False, strict=True)] | None = None
+    max_dollars_per_hour: Dollars | None = None
+    max_dollars_per_month: Dollars | None = None
 
 
 class Done(BaseModel):

@@ -91,6 +91,8 @@ FAULTS: Final[Mapping[str, str]] = MappingProxyType(
 
 FAULT_STOP: Final = FAULT + "stop"
 """What is told when the program is stopped."""
+LONGEST_STOP: Final = 200.0
+"""Seconds within which a program that is told to stop has ended."""
 
 
 class Generation:

@@ -19,7 +19,7 @@ from slotsmith.replicas.candidate import Candidate
 from slotsmith.replicas.turns import Turns
 from slotsmith.schedulers.base import Scheduler, TakesViews
 from slotsmith.simulation.events import FAULT, EventLog
-from slotsmith.simulation.generation import FAULT_STOP, Generation, current
+from slotsmith.simulation.generation import FAULT_STOP, LONGEST_STOP, Generation, current
 from slotsmith.simulation.held import HeldClock, HeldProvider, HeldPushScheduler, HeldScheduler
 from slotsmith.simulation.leases import LeasePort, SimulatedLeases
 from slotsmith.simulation.scenario import Scenario
@@ -33,7 +33,6 @@ _SHARE: Final = 0.06
 """Of all seeds, those with several processes."""
 _LONGEST_STILL: Final = 30.0
 """Seconds for which a process stands still beyond the moment from which another leads, at most."""
-_LONGEST_STOP: Final = 200.0
 
 FAULTS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -230,9 +229,9 @@ class Process:
             for site in self._replicas.sites:
                 site.watch.told_to_stop = True
         stopping = asyncio.create_task(self._stop_in_order())
-        done, _ = await asyncio.wait((stopping, ended), timeout=_LONGEST_STOP, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((stopping, ended), timeout=LONGEST_STOP, return_when=asyncio.FIRST_COMPLETED)
         if not done and not self.generation.still:
-            self._replicas.sites[0].watch.violated("I8", f"a stop takes longer than {_LONGEST_STOP} s")
+            self._replicas.sites[0].watch.violated("I8", f"a stop takes longer than {LONGEST_STOP} s")
         stopping.cancel()
 
     async def _stop_in_order(self) -> None:

@@ -15,7 +15,7 @@ from slotsmith.providers.base import ProviderError
 from slotsmith.providers.simulated import Machine
 from slotsmith.schedulers.simulated import JobState
 from slotsmith.simulation.events import EventLog, Violation
-from slotsmith.simulation.generation import FAULT_STOP, NO_CRASHES, CrashFaults, Generation, current
+from slotsmith.simulation.generation import FAULT_STOP, LONGEST_STOP, NO_CRASHES, CrashFaults, Generation, current
 from slotsmith.simulation.invariants_books import check_books
 from slotsmith.simulation.liveness import Liveness
 from slotsmith.simulation.logs import captured_logs
@@ -30,7 +30,6 @@ MAIN: Final = "main"
 """The name of the pool that a scenario is about."""
 _TICK: Final = 30.0
 _SLOW_TICK: Final = 600.0
-_LONGEST_STOP: Final = 200.0
 
 
 def collect_rarely() -> None:
@@ -242,9 +241,8 @@ class World:
             site.begin(generation, store, runner, self._policy, self._random(f"jitter {generation.number} {site.pool}"))
 
     def _plan_ends(self, generation: Generation) -> None:
-        if self._generations > self._crashes.most:
-            return
-        for mean, act in ((self._crashes.mean_life, self._kill), (self._crashes.mean_stop, self._ask_to_stop)):
+        faults = generation.faults
+        for mean, act in ((faults.mean_life, self._kill), (faults.mean_stop, self._ask_to_stop)):
             if mean:
                 wait = round(self._crash_random.expovariate(1 / mean), 3)
                 self._loop.call_later(wait, act, generation)
@@ -291,11 +289,11 @@ class World:
         assert generation.main is not None
         done, _ = await asyncio.wait(
             (generation.main, asyncio.ensure_future(self._ended.wait())),
-            timeout=_LONGEST_STOP,
+            timeout=LONGEST_STOP,
             return_when=asyncio.FIRST_COMPLETED,
         )
         if not done:
-            self._main.watch.violated("I8", f"a stop takes longer than {_LONGEST_STOP} s")
+            self._main.watch.violated("I8", f"a stop takes longer than {LONGEST_STOP} s")
 
     # What happens in the world
 
