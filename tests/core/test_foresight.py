@@ -95,7 +95,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def learned() -> tuple[Foresight, list[Foreseen]]:
-    return run(steady_work(Random(1), 2.0))
+    return run(steady_work(Random(1), 4.0))
 
 
 def test_it_holds_spare_where_that_saves_waiting_at_no_more_cost(learned: tuple[Foresight, list[Foreseen]]) -> None:
@@ -106,7 +106,7 @@ def test_it_holds_spare_where_that_saves_waiting_at_no_more_cost(learned: tuple[
     assert told[-1].wait_share is not None
     assert told[-1].wait_share < 0.8
     assert told[-1].cost_share is not None
-    assert told[-1].cost_share < 1.01
+    assert told[-1].cost_share < 1.005
     assert told[-1].used > 0
     assert told[-1].saved_seconds > 0
     assert "would lately have saved" in told[-1].why

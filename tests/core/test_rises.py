@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from slotsmith.core.rises import CELLS, MEMORY, PEAK_CELLS, Rises, likely, observed, of_body, to_body
+from slotsmith.core.rises import CELLS, MEMORY, PEAK_CELLS, SINCE_RISE, Rises, likely, observed, of_body, to_body
 from slotsmith.core.shadows import NO_SHADOW, Moment, Shadow, followed
 
 BOOT = 160.0
@@ -34,8 +34,16 @@ def highest(demand: list[tuple[float, int]], start: float, end: float) -> int:
     return max([level_at(demand, start), *(level for time, level in demand if start <= time < end)])
 
 
-def fall_class(slots: int) -> int:
-    return 0 if slots <= 0 else min(15, 1 + int(2 * math.log2(slots)))
+def kind(fall: int, since: float) -> int:
+    """Of a cell: by how far the demand has fallen there, and how many seconds before it rose last."""
+    fallen = 0 if fall <= 0 else min(15, 1 + int(2 * math.log2(fall)))
+    return 16 * sum(since > limit * BOOT for limit in SINCE_RISE) + fallen
+
+
+def rose_at(demand: list[tuple[float, int]], end: float) -> float:
+    """When the demand rose last before that."""
+    rises = [at for (at, level), (_, before) in zip(demand[1:], demand, strict=False) if at < end and level > before]
+    return rises[-1] if rises else -math.inf
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -52,7 +60,7 @@ def test_rises_are_counted_as_a_slow_reckoning_does(seed: int) -> None:
         fall = highest(demand, max(0.0, (number + 1 - PEAK_CELLS) * CELL), end) - before
         rise = highest(demand, end - 1e-9, end + BOOT) - before
         age = (rises.number - number - 1 - CELLS) * CELL
-        expected[fall_class(fall), min(rise, 64)] += math.exp(-age / MEMORY)
+        expected[kind(fall, end - rose_at(demand, end)), min(rise, 64)] += math.exp(-age / MEMORY)
     assert rises.number > 100
     np.testing.assert_allclose(rises.counts / rises.scale, expected, rtol=1e-9)
 
@@ -82,8 +90,19 @@ def test_an_old_rise_counts_less_than_a_new_one() -> None:
             rises = observed(rises, day * 86400.0 + at, level)
         for minute in range(70, 1440, 10):
             rises = observed(rises, day * 86400.0 + minute * 60, 0)
-    at_rest = rises.counts[0] / rises.scale
-    assert at_rest[20] < 1e-3 < at_rest[2]
+    counts = rises.counts.sum(axis=0) / rises.scale
+    assert counts[20] < 1e-3 < counts[2]
+
+
+def test_soon_after_work_came_more_of_it_is_likely() -> None:
+    """Bursts of three a minute apart, hours apart."""
+    rises = Rises.begin(BOOT, 0.0, 0)
+    for hour in range(0, 300, 3):
+        for at, level in ((0, 1), (60, 2), (120, 3), (3000, 0), (7000, 0)):
+            rises = observed(rises, hour * 3600.0 + at, level)
+    rises = observed(rises, 1_090_000.0, 0)
+    assert likely(rises, (0.9,)) == [0]
+    assert likely(observed(rises, 1_090_001.0, 1), (0.9,)) == [2]
 
 
 def test_where_nobody_looked_nothing_is_counted() -> None:
@@ -104,7 +123,9 @@ def test_a_body_keeps_what_was_counted() -> None:
     assert again.cell == rises.cell
     assert again.ends > 9999.0
     with pytest.raises(ValueError, match="not numbers"):
-        of_body({"cell": math.inf, "counts": []}, 0.0)
+        of_body(to_body(rises) | {"cell": math.inf}, 0.0)
+    with pytest.raises(ValueError, match="other kinds"):
+        of_body(to_body(rises) | {"kinds": 16}, 0.0)
 
 
 # The fleets that are only reckoned

@@ -40,8 +40,7 @@ CHOICE_PERIOD: Final = 600.0
 WORTH: Final = 0.9
 """A way must save a tenth of the waiting: less is within the error of these estimates."""
 MOST_DEBT: Final = 0.02
-MOST_CREDIT: Final = 0.01
-"""What was spent so far above or below what was allowed is made up for, but no more than these shares at a time."""
+"""What was spent so far above what was allowed is made up for, but no more than this share at a time."""
 LATE_SHARE: Final = 0.05
 """Of 100 tasks, 95 are to wait no longer than a target in `wait_p95`."""
 _BOOT_WEIGHT: Final = 0.1
@@ -259,8 +258,8 @@ def _choice(ways: tuple[Shadow, ...], pool: Shadow, target: Target) -> tuple[int
     """The best way, and whether only its cost kept a better one away. 0 = as without foresight."""
     base = ways[0]
     allowed = base.cost * (1 + target.max_extra_cost)
-    # What was spent on earlier choices is part of what this pool costs.
-    budget = allowed + min(MOST_CREDIT * base.cost, max(-MOST_DEBT * base.cost, allowed - pool.cost))
+    # What was spent on earlier choices is part of what this pool costs; what they saved is not there to be spent.
+    budget = allowed - min(MOST_DEBT * base.cost, max(0.0, pool.cost - allowed))
     useful = [way for way in range(1, len(ways)) if ways[way].waited < WORTH * base.waited]
     paid = [way for way in useful if ways[way].cost <= budget]
     binds = len(paid) < len(useful)

@@ -1,9 +1,10 @@
 """By how much the demand of a pool rises within one boot delay, learned from what it has done.
 
 Time is divided into cells of a sixteenth of the boot delay. For each cell, once a boot delay has passed, it is known by
-how much the demand rose above its level at the end of that cell. Those rises are counted by how far the demand had
-fallen below its recent peak: after a fall the same work often comes back, at a peak it seldom grows further. What is
-older counts less. The size of what is kept does not depend on the size of the pool.
+how much the demand rose above its level at the end of that cell. Those rises are counted by what could be seen then:
+how far the demand had fallen below its recent peak (after a fall the same work often comes back, at a peak it seldom
+grows further), and how long ago it rose last (work comes in bursts). What is older counts less. The size of what is
+kept does not depend on the size of the pool.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ PEAK_CELLS: Final = 640
 """The recent peak is that of so many cells: 40 boot delays."""
 MEMORY: Final = 86400.0
 """Seconds after which a rise counts a factor e less: hours of the day differ, and so do weeks."""
+SINCE_RISE: Final = (0.25, 1.0, 4.0)
+"""Boot delays since the demand rose last, that tell one kind of cell from the next."""
 _FALLS: Final = 16
+_KINDS: Final = _FALLS * (len(SINCE_RISE) + 1)
 _EXACT: Final = 64
 _PER_DOUBLING: Final = 8
 _SIZES: Final = 160
@@ -33,63 +37,69 @@ _LARGEST_SCALE: Final = 1e12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rises:
-    """What is known. `cell`: its length in seconds; `ends`: when the present one is over; `number`: how many are.
+    """What is known at `at`. `cell`: its length in seconds; `ends`: when the present one is over; `number`: how many are.
 
-    `level` and `peak` are of the present cell. `recent` are the level at the end, the peak and the fall of the last
-    cells; `peaks` number and peak of those that may yet be the highest of the recent ones. `counts`, by fall and size,
-    are in units of `scale`.
+    `level` and `peak` are of the present cell; the demand `rose_at` last. `recent` are the level at the end, the peak
+    and the kind of the last cells; `peaks` number and peak of those that may yet be the highest of the recent ones.
+    `counts`, by kind of cell and size of the rise, are in units of `scale`.
     """
 
     cell: float
+    at: float
     ends: float
     level: int
     peak: int
+    rose_at: float = -math.inf
     number: int = 0
     recent: tuple[tuple[int, int, int], ...] = ()
     peaks: tuple[tuple[int, int], ...] = ()
     scale: float = 1.0
-    counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros((_FALLS, _SIZES)))
+    counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros((_KINDS, _SIZES)))
 
     @classmethod
     def begin(cls, boot: float, now: float, level: int) -> Rises:
         """Nothing is known yet; `boot` is the boot delay in seconds, `level` the demand."""
         cell = boot / CELLS
-        return cls(cell, now + cell, level, level)
+        return cls(cell, now, now + cell, level, level)
 
 
 def observed(rises: Rises, now: float, level: int) -> Rises:
     """The same after the demand has been what it was until `now`, and is `level` from then on."""
+    rose_at = now if level > rises.level else rises.rose_at
     if now < rises.ends:
-        return replace(rises, level=level, peak=max(rises.peak, level))
+        return replace(rises, at=now, level=level, peak=max(rises.peak, level), rose_at=rose_at)
     passed = 1 + int((now - rises.ends) / rises.cell)
     if passed > PEAK_CELLS:
         # Nobody has looked for so long that what happened meanwhile is not known.
-        return replace(rises, ends=now + rises.cell, level=level, peak=level, recent=(), peaks=())
+        begun = Rises.begin(rises.cell * CELLS, now, level)
+        return replace(begun, number=rises.number, scale=rises.scale, counts=rises.counts)
     counts, scale, growth = rises.counts.copy(), rises.scale, math.exp(rises.cell / MEMORY)
     recent, peaks, number, peak = list(rises.recent), list(rises.peaks), rises.number, rises.peak
-    for _ in range(passed):
+    for passing in range(passed):
         while peaks and peaks[-1][1] <= peak:
             peaks.pop()
         peaks.append((number, peak))
         number += 1
         if peaks[0][0] < number - PEAK_CELLS:
             peaks.pop(0)
-        recent.append((rises.level, peak, _fall(peaks[0][1] - rises.level)))
+        ended = rises.ends + passing * rises.cell
+        recent.append((rises.level, peak, _kind(rises, peaks[0][1] - rises.level, ended)))
         scale *= growth
         if len(recent) > CELLS:
-            base, _, fall = recent.pop(0)
-            counts[fall, _size(max(each[1] for each in recent) - base)] += scale
+            base, _, kind = recent.pop(0)
+            counts[kind, _size(max(each[1] for each in recent) - base)] += scale
         peak = rises.level
     if scale > _LARGEST_SCALE:
         counts, scale = counts / scale, 1.0
     ends = rises.ends + passed * rises.cell
-    return Rises(rises.cell, ends, level, max(peak, level), number, tuple(recent), tuple(peaks), scale, counts)
+    recent_peaks = tuple(recent), tuple(peaks)
+    return Rises(rises.cell, now, ends, level, max(peak, level), rose_at, number, *recent_peaks, scale, counts)
 
 
 def likely(rises: Rises, shares: Sequence[float]) -> list[int]:
     """For each share: by how many slots the demand rises at most in that share of cases like the present one."""
     highest = max(rises.peaks[0][1], rises.peak) if rises.peaks else rises.peak
-    sums = np.cumsum(rises.counts[_fall(highest - rises.level)])
+    sums = np.cumsum(rises.counts[_kind(rises, highest - rises.level, rises.at)])
     total = float(sums[-1])
     if not total:
         return [0] * len(shares)
@@ -99,19 +109,27 @@ def likely(rises: Rises, shares: Sequence[float]) -> list[int]:
 def to_body(rises: Rises) -> dict[str, Any]:
     """JSON-ready, without what a restart makes worthless: the last cells."""
     counts = rises.counts / rises.scale
-    kept = [[fall, size, float(f"{counts[fall, size]:.6g}")] for fall, size in np.argwhere(counts > 0).tolist()]
-    return {"cell": rises.cell, "counts": kept}
+    kept = [[kind, size, float(f"{counts[kind, size]:.6g}")] for kind, size in np.argwhere(counts > 0).tolist()]
+    return {"cell": rises.cell, "kinds": _KINDS, "counts": kept}
 
 
 def of_body(body: Mapping[str, Any], now: float) -> Rises:
     """The same from what `to_body` made; nothing is asked for until it is observed."""
-    counts = np.zeros((_FALLS, _SIZES))
-    for fall, size, count in body["counts"]:
-        counts[int(fall), int(size)] = float(count)
+    if body["kinds"] != _KINDS:
+        raise ValueError("rises by other kinds of cells")
+    counts = np.zeros((_KINDS, _SIZES))
+    for kind, size, count in body["counts"]:
+        counts[int(kind), int(size)] = float(count)
     cell = float(body["cell"])
     if not (cell > 0 and math.isfinite(cell) and np.isfinite(counts).all()):
         raise ValueError("rises that are not numbers")
-    return Rises(cell, now + cell, 0, 0, counts=counts)
+    return Rises(cell, now, now + cell, 0, 0, counts=counts)
+
+
+def _kind(rises: Rises, fallen: int, now: float) -> int:
+    """Of a cell that ends now, `fallen` slots below the peak."""
+    since = (now - rises.rose_at) / (rises.cell * CELLS)
+    return _FALLS * sum(since > limit for limit in SINCE_RISE) + _fall(fallen)
 
 
 def _fall(slots: int) -> int:
