@@ -1,9 +1,9 @@
 """Types that the settings of every part share."""
 
 import shlex
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from slotsmith.model.durations import format_duration, parse_duration
 
@@ -24,6 +24,34 @@ Duration = Annotated[float, _READ, _WRITE, _SCHEMA]
 
 PositiveDuration = Annotated[float, Field(gt=0), _READ, _WRITE, _SCHEMA]
 """Like `Duration`, and more than zero."""
+
+_AUTO: Final = "auto"
+
+
+def _read_duration_or_auto(value: Any) -> float | str:
+    if value == _AUTO:
+        return _AUTO
+    if not isinstance(value, str):
+        raise ValueError(f"expected auto, or a duration with a unit like 90s, 20m or 1h30m; got {value!r}")
+    return parse_duration(value)
+
+
+def _check_above_zero(value: float | str) -> float | str:
+    if value != _AUTO and not (isinstance(value, float) and value > 0):
+        raise ValueError(f"expected more than 0, got {format_duration(float(value))!r}")
+    return value
+
+
+DurationOrAuto = Annotated[
+    float | Literal["auto"],
+    BeforeValidator(_read_duration_or_auto),
+    AfterValidator(_check_above_zero),
+    PlainSerializer(
+        lambda value: value if value == _AUTO else format_duration(value), return_type=str, when_used="json"
+    ),
+    WithJsonSchema({"type": "string", "examples": ["20m", "auto"]}),
+]
+"""Like `PositiveDuration`, or `auto`: it is learned."""
 
 
 def _read_percent(value: Any) -> float:

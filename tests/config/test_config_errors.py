@@ -197,7 +197,7 @@ def test_all_problems_are_told_in_the_order_of_the_file() -> None:
         "6: pools[1]: missing key 'scheduler' (where its demand comes from)",
         "6: pools[1]: missing key 'provider' (what launches its instances)",
         "6: pools[1].name: duplicate pool name 'a', already on line 2",
-        "7: pools[1].max_idle_agent_period: expected a duration with a unit like 90s, 20m or 1h30m, got 20",
+        "7: pools[1].max_idle_agent_period: expected auto, or a duration with a unit like 90s, 20m or 1h30m; got 20",
         "8: loging: unknown key 'loging', did you mean 'log'?",
     ]
 

@@ -1,6 +1,7 @@
 """What a file that is right comes to."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -209,6 +210,22 @@ def test_a_headroom_is_fixed_or_learned(headroom: str, slots: int, target: Targe
 
 
 @pytest.mark.parametrize(
+    ("more", "period", "target"),
+    [
+        ("", 1200.0, Target(spare=False, idle_period=True)),
+        ("headroom: {slots: 3}", 1200.0, Target(spare=False, idle_period=True)),
+        ("headroom: {type: learned}", 1200.0, replace(DEFAULT_TARGET, idle_period=True)),
+    ],
+)
+def test_an_idle_period_can_be_learned(more: str, period: float, target: Target) -> None:
+    text = dedent(SHORT) + f"    max_idle_agent_period: auto\n    {more}\n"
+    policy = config_of(text).pools[0].policy()
+    assert (policy.max_idle_agent_period, policy.foresight) == (period, target)
+    assert public_view(config_of(text).pools[0])["max_idle_agent_period"] == "auto"
+    assert public_view(config_of(text.replace("auto", "90s")).pools[0])["max_idle_agent_period"] == "1m30s"
+
+
+@pytest.mark.parametrize(
     ("line", "told"),
     [
         ("headroom: {type: fixed}", "headroom: expected slots, and no target"),
@@ -225,6 +242,9 @@ def test_a_headroom_is_fixed_or_learned(headroom: str, slots: int, target: Targe
         ("max_dollars_per_month: .nan", "max_dollars_per_month: expected a finite number"),
         ("max_slots: 1.5", "max_slots: expected a whole number"),
         ("headroom: 4", "headroom: expected a mapping, got 4"),
+        ("max_idle_agent_period: never", "max_idle_agent_period: expected a duration with a unit like 90s, 20m or"),
+        ("max_idle_agent_period: 90", "max_idle_agent_period: expected auto, or a duration with a unit like 90s"),
+        ("max_idle_agent_period: 0s", "max_idle_agent_period: expected more than 0, got '0s'"),
         ("headroom: {slot: 4}", "headroom.slot: unknown key 'slot', did you mean 'slots'?"),
         ("group_priorities: {a: high}", "group_priorities.a: expected a whole number, got 'high'"),
         ('schedule: [{cron: "0 8 * *", lasts: 1h, max_instances: 1}]', "cron: expected minute, hour, day"),

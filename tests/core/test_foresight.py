@@ -14,6 +14,8 @@ from slotsmith.core import foresight
 from slotsmith.core.demand_seen import seen
 from slotsmith.core.fleet import EMPTY_FLEET, Fleet, observe
 from slotsmith.core.foresight import EVIDENCE, SHARES, Foresight
+from slotsmith.core.idle_period import PERIODS, best_period
+from slotsmith.core.shadows import Shadow
 from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
 from slotsmith.model.foresight import DEFAULT_TARGET, MOST_EXTRA_COST, Foreseen, Target
@@ -155,6 +157,50 @@ def test_a_target_in_waiting_takes_the_cheapest_way_that_is_enough(learned: tupl
     assert not enough or chosen.cost <= min(each.cost for each in enough) * 1.02
     # Where tasks never wait so long, nothing is held.
     assert "no longer than 500 s" in run(steady_work(Random(1), 2.0), target=Target(0.1, 500.0))[1][-1].why
+
+
+IDLE = Target(spare=False, idle_period=True)
+
+
+def every(gap: float, days: float = 0.8) -> Iterator[tuple[float, int]]:
+    """An instance for a minute, each time so many seconds after the last one was done with."""
+    now = NOW
+    while now < NOW + days * DAY:
+        now += gap
+        yield now, 1
+        now += 60.0
+        yield now, 0
+
+
+@pytest.mark.parametrize(("gap", "period"), [(200.0, 300.0), (1000.0, 60.0), (7200.0, 60.0)])
+def test_an_idle_agent_is_kept_while_that_is_worth_it(gap: float, period: float) -> None:
+    """Kept, one costs the gap; given up, the boot of another, and as much again for the work that waits for it."""
+    state, told = run(every(gap), target=IDLE)
+    assert told[0].idle_period == 1200.0
+    assert "8 are needed" in (told[2].why_so_long or "")
+    assert told[-1].idle_period == period
+    assert (told[-1].holds, told[-1].why, told[-1].headroom_slots) == (False, None, 0)
+    assert "would lately have saved" in (told[-1].why_so_long or "")
+    assert not state.ways
+    # What was learned is there after a restart, and a headroom that is fixed stays.
+    again = foresight.of_body(json.loads(json.dumps(foresight.to_body(state))), NOW + 2 * DAY)
+    kept = foresight.foreseen(again, view_of(0), replace(POLICY, headroom_slots=3), IDLE)
+    assert (kept.idle_period, kept.headroom_slots) == (period, 3)
+
+
+def test_no_period_takes_the_place_of_one_that_is_as_good() -> None:
+    shadows = tuple(Shadow(NOW, cost=100.0 - place / 100) for place in range(len(PERIODS)))
+    assert best_period(shadows, 2) == 2
+    assert best_period(shadows, None) == len(PERIODS) - 1
+    assert best_period((Shadow(NOW, cost=90.0), *shadows[1:]), 2) == 0
+
+
+def test_spare_and_the_idle_period_are_learned_together() -> None:
+    state, told = run(steady_work(Random(1), 2.0), target=Target(0.1, 60.0, idle_period=True))
+    assert told[-1].holds, told[-1].why
+    assert state.period is not None
+    policy = replace(POLICY, max_idle_agent_period=PERIODS[state.period])
+    assert told[-1].idle_period == foresight.idle_period(policy, BOOT)
 
 
 def test_the_same_input_gives_the_same_state() -> None:

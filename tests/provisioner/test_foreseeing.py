@@ -133,6 +133,10 @@ def test_a_day_with_foresight_is_told_again(seed: int, monkeypatch: pytest.Monke
             ],
         ),
         (Foreseen(0, 1200.0, False, "it is too dear"), ["  Foresight holds no spare:", "    it is too dear."]),
+        (
+            Foreseen(0, 300.0, False, None, "it is worth it"),
+            ["  How long idle agents are kept is learned, 5m now:", "    it is worth it."],
+        ),
     ],
 )
 def test_explain_says_what_is_held_and_why(told: Foreseen, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

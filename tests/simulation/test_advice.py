@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotsmith.model.foresight import DEFAULT_TARGET
+from slotsmith.model.foresight import DEFAULT_TARGET, Target
 from slotsmith.model.policy import Policy
 from slotsmith.providers.simulated import SimulatedSettings, SimulatedType
 from slotsmith.simulation.advice import advised, choices
@@ -35,6 +36,7 @@ def test_other_idle_periods_and_headrooms_are_tried() -> None:
         "max_idle_agent_period: 1m",
         "max_idle_agent_period: 5m",
         "max_idle_agent_period: 1h",
+        "max_idle_agent_period: auto",
         "headroom: {type: learned}",
         "headroom: {type: learned, target: {max_extra_cost: 2%}}",
     ]
@@ -45,6 +47,19 @@ def test_a_headroom_that_is_there_is_tried_without() -> None:
     assert "no headroom" in tried
     assert "headroom: {type: learned}" not in tried
     assert "no headroom" in labels(Policy(headroom_slots=2))
+
+
+def test_each_change_is_made_alone() -> None:
+    settings = SimulatedSettings(type="simulated", instance_types=(SimulatedType(name="one"),))
+    learning = replace(DEFAULT_TARGET, idle_period=True)
+    made = {choice.label: choice.policy for choice in choices(Policy(foresight=learning), settings)}
+    assert made["no headroom"].foresight == Target(spare=False, idle_period=True)
+    assert made["max_idle_agent_period: 20m"] == Policy(foresight=DEFAULT_TARGET)
+    assert "max_idle_agent_period: auto" not in made
+    plain = {choice.label: choice.policy for choice in choices(Policy(headroom_slots=2), settings)}
+    assert plain["max_idle_agent_period: auto"].foresight == Target(spare=False, idle_period=True)
+    assert plain["max_idle_agent_period: auto"].headroom_slots == 2
+    assert plain["no headroom"] == Policy()
 
 
 def test_markets_and_types_are_tried_alone() -> None:

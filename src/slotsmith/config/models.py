@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated, Literal
@@ -28,7 +28,7 @@ from slotsmith.model.foresight import DEFAULT_TARGET, MOST_EXTRA_COST, Target
 from slotsmith.model.policy import Consolidation, Policy, Window
 from slotsmith.providers.base import ProviderSettings
 from slotsmith.schedulers.base import SchedulerSettings
-from slotsmith.settings import Duration, Percent, PositiveDuration, not_below_minimum
+from slotsmith.settings import Duration, DurationOrAuto, Percent, PositiveDuration, not_below_minimum
 
 LONGEST_NAME = 40
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}")
@@ -289,7 +289,7 @@ class PoolSettings(_Settings):
     min_instances: Count = _DEFAULT.min_instances
     # A minimum above the default maximum is as wrong as one above a maximum that was written down.
     max_instances: Count = Field(default=_DEFAULT.max_instances, validate_default=True)
-    max_idle_agent_period: PositiveDuration = _DEFAULT.max_idle_agent_period
+    max_idle_agent_period: DurationOrAuto = _DEFAULT.max_idle_agent_period
     max_agent_starting_period: PositiveDuration = _DEFAULT.max_agent_starting_period
     max_agent_disconnect_period: PositiveDuration = _DEFAULT.max_agent_disconnect_period
     launch_error_timeout: Duration = _DEFAULT.launch_error_timeout
@@ -318,12 +318,16 @@ class PoolSettings(_Settings):
 
     def policy(self) -> Policy:
         """The limits and periods as the decisions take them, at times that no window of the schedule is for."""
-        named = {"group_priorities", "consolidation"}
+        named = {"group_priorities", "consolidation", "max_idle_agent_period"}
         plain = {field.name for field in fields(Policy)} & PoolSettings.model_fields.keys() - named
+        period, foresight = self.max_idle_agent_period, self.headroom.foresight if self.headroom else None
+        if period == "auto":
+            foresight = replace(foresight or Target(spare=False), idle_period=True)
         return Policy(
             **{name: getattr(self, name) for name in plain},
+            max_idle_agent_period=_DEFAULT.max_idle_agent_period if period == "auto" else period,
             headroom_slots=(self.headroom.slots or 0) if self.headroom else 0,
-            foresight=self.headroom.foresight if self.headroom else None,
+            foresight=foresight,
             group_priorities=tuple(sorted(self.group_priorities.items())),
             consolidation=self.consolidation.rules() if self.consolidation else None,
         )

@@ -3,7 +3,8 @@
 It knows by how much the demand is likely to rise within one boot delay (`core.rises`), and several ways of holding
 spare for that: for which share of such rises it is to be enough. Each way is followed by a fleet that is only reckoned
 (`core.shadows`), beside one for the pool without foresight. From time to time the way is chosen that would have been
-best lately within what it may cost. Where none is good enough, the pool is run as if there was no foresight.
+best lately within what it may cost. Where none is good enough, the pool is run as if there was no foresight. How long
+idle agents are kept may be learned as well (`core.idle_period`), with spare or without.
 
 All of it is a pure function: frozen state and a view in, frozen state out. `foreseen` says what follows from a state.
 """
@@ -19,9 +20,11 @@ import numpy as np
 
 from slotsmith.core import rises as learned
 from slotsmith.core.demand_seen import Seen, seen
+from slotsmith.core.idle_period import PERIODS, best_period, followed_each
 from slotsmith.core.rises import Rises
 from slotsmith.core.shadows import NO_SHADOW, Moment, Shadow, followed
 from slotsmith.core.view import View
+from slotsmith.model.durations import format_duration
 from slotsmith.model.foresight import Foreseen, Target
 from slotsmith.model.policy import Policy
 
@@ -55,7 +58,8 @@ class Foresight:
     """What has been learned. `boots`: the boot delay of each offering in seconds, of agents that `joined_until` then.
 
     `ways` are the shadows of the pool without foresight, and of each of `SHARES`; `pool` is that of what was really
-    chosen; `way` is the present choice, made before `choose_at`. `watched` is for how long.
+    chosen; `way` is the present choice, made before `choose_at`. `watched` is for how long. `periods` are the shadows
+    of each of `PERIODS`, and `period` the place of the one in force; None = that of the policy.
     """
 
     boots: Mapping[str, float] = field(default_factory=dict)
@@ -71,6 +75,8 @@ class Foresight:
     saved_seconds: float = 0.0
     extra_instance_seconds: float = 0.0
     cost_limit_binds: bool = False
+    periods: tuple[Shadow, ...] = ()
+    period: int | None = None
 
 
 class _Spare(NamedTuple):
@@ -91,9 +97,8 @@ def looked(state: Foresight, view: View, policy: Policy, target: Target, now: fl
         # Nothing is known yet, or it is known of another boot delay.
         state = Foresight(state.boots, state.joined_until, Rises.begin(boot, now, found.slots), seen=found)
     assert state.rises is not None, "it has just begun"
-    before = state.ways[0].at if state.ways else now
     # What nobody saw is not what was there: after a restart the shadows go on from now.
-    dt = max(0.0, now - before) if state.seen is not None else 0.0
+    dt = max(0.0, now - state.rises.at) if state.seen is not None else 0.0
     rises = learned.observed(state.rises, now, found.slots)
     moment = Moment(
         now,
@@ -105,13 +110,22 @@ def looked(state: Foresight, view: View, policy: Policy, target: Target, now: fl
         kept=math.exp(-dt / JUDGED_OVER),
         patience=math.inf if target.wait_p95 is None else target.wait_p95,
     )
-    state = replace(state, rises=rises, seen=found, watched=state.watched + dt)
-    return _followed(state, moment, policy, target)
+    due = now >= state.choose_at or state.choose_at > now + CHOICE_PERIOD
+    choose_at = now + CHOICE_PERIOD if due else state.choose_at
+    state = replace(state, rises=rises, seen=found, watched=state.watched + dt, choose_at=choose_at)
+    choose = due and state.watched >= EVIDENCE
+    if target.idle_period:
+        kept_free = math.ceil(policy.headroom_slots / found.size)
+        periods = followed_each(state.periods, moment, kept_free)
+        state = replace(state, periods=periods, period=best_period(periods, state.period) if choose else state.period)
+    if target.spare:
+        state = _followed(state, moment, _with_period(state, policy, target), target, choose)
+    return state
 
 
 def foreseen(state: Foresight, view: View, policy: Policy, target: Target) -> Foreseen:
     """What the state asks of this pass, and what people are told of it."""
-    boot = boot_time(state, view)
+    policy, boot = _with_period(state, policy, target), boot_time(state, view)
     base, pool = (state.ways[0], state.pool) if state.ways else (NO_SHADOW, NO_SHADOW)
     figures: dict[str, Any] = {
         "boot_time": boot,
@@ -120,12 +134,21 @@ def foreseen(state: Foresight, view: View, policy: Policy, target: Target) -> Fo
         "used": state.used,
         "saved_seconds": state.saved_seconds,
         "extra_instance_seconds": state.extra_instance_seconds,
+        "why_so_long": _why_so_long(state, boot) if target.idle_period else None,
     }
-    if not state.way or state.rises is None or boot is None:
-        return Foreseen(0, policy.max_idle_agent_period, False, _why_not(state, boot, target), **figures)
+    if not target.spare or not state.way or state.rises is None or boot is None:
+        why = _why_not(state, boot, target) if target.spare else None
+        return Foreseen(policy.headroom_slots, policy.max_idle_agent_period, False, why, **figures)
     slots = _spare(state.rises, state.seen, state.way).slots
     period = idle_period(policy, boot)
     return Foreseen(slots, period, True, _why(state, base), **figures)
+
+
+def _with_period(state: Foresight, policy: Policy, target: Target) -> Policy:
+    """The policy without spare, with the idle period that has been learned."""
+    if not target.idle_period or state.period is None:
+        return policy
+    return replace(policy, max_idle_agent_period=PERIODS[state.period])
 
 
 def next_look(state: Foresight, now: float) -> float | None:
@@ -155,6 +178,7 @@ def to_body(state: Foresight) -> dict[str, Any] | None:
         "rises": learned.to_body(state.rises),
         "ways": [asdict(shadow) for shadow in state.ways],
         "pool": asdict(state.pool),
+        "periods": [asdict(shadow) for shadow in state.periods],
         **{name: getattr(state, name) for name in _PLAIN},
     }
 
@@ -167,14 +191,18 @@ def of_body(body: Mapping[str, Any], now: float) -> Foresight:
     """
     try:
         ways = tuple(_shadow_of(each, now) for each in body["ways"])
-        if len(ways) != len(SHARES) + 1 or not 0 <= body["way"] <= len(SHARES):
+        periods = tuple(_shadow_of(each, now) for each in body["periods"])
+        if len(ways) not in (0, len(SHARES) + 1) or not 0 <= body["way"] <= len(SHARES):
             raise ValueError("other ways of holding spare")
+        if len(periods) not in (0, len(PERIODS)) or body["period"] not in (None, *range(len(PERIODS))):
+            raise ValueError("other idle periods")
         return Foresight(
             {str(name): float(boot) for name, boot in body["boots"].items()},
             float(body["joined_until"]),
             learned.of_body(body["rises"], now),
             ways,
             _shadow_of(body["pool"], now),
+            periods=periods,
             **{name: body[name] for name in _PLAIN},
         )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -182,7 +210,7 @@ def of_body(body: Mapping[str, Any], now: float) -> Foresight:
 
 
 _PLAIN: Final = (
-    *("way", "choose_at", "watched", "used", "saved_seconds", "extra_instance_seconds", "cost_limit_binds"),
+    *("way", "choose_at", "watched", "used", "saved_seconds", "extra_instance_seconds", "cost_limit_binds", "period"),
 )
 
 
@@ -222,8 +250,8 @@ def _spares(rises: Rises, found: Seen | None) -> list[_Spare]:
     return [_Spare(each, math.ceil(max(0, each - room) / size)) for each in slots]
 
 
-def _followed(state: Foresight, moment: Moment, policy: Policy, target: Target) -> Foresight:
-    """With all shadows at that moment, and a new choice if one is due."""
+def _followed(state: Foresight, moment: Moment, policy: Policy, target: Target, choose: bool) -> Foresight:
+    """With all ways of holding spare at that moment, and a new choice if one is due."""
     assert state.rises is not None, "foresight has begun"
     short, whole = idle_period(policy, moment.boot), policy.max_idle_agent_period
     old = state.ways or (Shadow(moment.now),) * (len(SHARES) + 1)
@@ -233,10 +261,7 @@ def _followed(state: Foresight, moment: Moment, policy: Policy, target: Target) 
         followed(shadow, moment, spare.instances, short if way else whole)
         for way, (shadow, spare) in enumerate(zip(old, asked, strict=True))
     )
-    way, choose_at, binds = state.way, state.choose_at, state.cost_limit_binds
-    if moment.now >= choose_at or choose_at > moment.now + CHOICE_PERIOD:
-        way, binds = _choice(ways, was, target) if state.watched >= EVIDENCE else (0, False)
-        choose_at = moment.now + CHOICE_PERIOD
+    way, binds = _choice(ways, was, target) if choose else (state.way, state.cost_limit_binds)
     pool = followed(was, moment, asked[way].instances, short if way else whole)
     without = ways[0].waited - old[0].waited * moment.kept
     waits = pool.waited - was.waited * moment.kept
@@ -246,7 +271,6 @@ def _followed(state: Foresight, moment: Moment, policy: Policy, target: Target) 
         ways=ways,
         pool=pool,
         way=way,
-        choose_at=choose_at,
         cost_limit_binds=binds,
         used=state.used + (without > 0 and waits <= 0),
         saved_seconds=state.saved_seconds + without - waits,
@@ -283,11 +307,31 @@ def _why(state: Foresight, base: Shadow) -> str:
     )
 
 
-def _why_not(state: Foresight, boot: float | None, target: Target) -> str:
+def _why_so_long(state: Foresight, boot: float | None) -> str:
+    if state.period is None:
+        return _not_yet(state, boot) or "the choice is due"
+    chosen, longest = state.periods[state.period], state.periods[-1]
+    if not longest.cost:
+        return "nothing has run lately"
+    hours, waits = (1 - chosen.cost / longest.cost), chosen.held_up - longest.held_up
+    return (
+        f"beside {format_duration(PERIODS[-1])} that would lately have saved {100 * hours:.1f} % of the cost, "
+        f"for {waits / max(1.0, longest.cost):.1%} of it in longer waiting"
+    )
+
+
+def _not_yet(state: Foresight, boot: float | None) -> str | None:
+    """Why nothing can be chosen."""
     if boot is None:
         return "no instance has joined yet, so how long one takes is not known"
     if state.watched < EVIDENCE:
         return f"the demand has been watched for {state.watched / 3600:.1f} hours, {EVIDENCE / 3600:g} are needed"
+    return None
+
+
+def _why_not(state: Foresight, boot: float | None, target: Target) -> str:
+    if early := _not_yet(state, boot):
+        return early
     if state.cost_limit_binds:
         return f"whatever saves waiting would lately have cost more than {100 * target.max_extra_cost:g} % extra"
     if target.wait_p95 is not None and state.ways[0].late <= LATE_SHARE * state.ways[0].rises:

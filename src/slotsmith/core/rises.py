@@ -37,7 +37,7 @@ _LARGEST_SCALE: Final = 1e12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rises:
-    """What is known at `at`. `cell`: its length in seconds; `ends`: when the present one is over; `number`: how many are.
+    """What is known at `at`. `cell`: its length in seconds; `ends`: when the present one ends; `number`: how many have.
 
     `level` and `peak` are of the present cell; the demand `rose_at` last. `recent` are the level at the end, the peak
     and the kind of the last cells; `peaks` number and peak of those that may yet be the highest of the recent ones.

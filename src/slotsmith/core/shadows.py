@@ -35,7 +35,8 @@ class Shadow:
     """One such fleet, and what it has cost and brought; what is older counts less.
 
     `ready` instances have booted; `booting` are (when ready, how many), `idle` are (since when, how many), earliest
-    first. `cost` is in instance-seconds, `waited` in seconds of all `rises` together, `late` of which were late.
+    first. `cost` is in instance-seconds, `waited` in seconds of all `rises` together, `late` of which were late;
+    `held_up` is their waiting times the instances each of them needed, in instance-seconds.
     """
 
     at: float
@@ -47,6 +48,7 @@ class Shadow:
     waited: float = 0.0
     late: float = 0.0
     rises: float = 0.0
+    held_up: float = 0.0
 
     @property
     def there(self) -> int:
@@ -69,10 +71,11 @@ def followed(shadow: Shadow, moment: Moment, spare: int, period: float) -> Shado
         free = min(count, ready - shadow.needed)
         if free > 0:
             _add(idle, at, float(free), period)
-    waited, late = shadow.waited * kept, shadow.late * kept
+    waited, late, held_up = shadow.waited * kept, shadow.late * kept, shadow.held_up * kept
     if moment.rise and needed > shadow.needed and needed > ready:
         wait = _until_there(booting, needed - ready, moment)
         waited, late = waited + wait, late + (wait > moment.patience)
+        held_up += wait * (needed - shadow.needed)
     _settle(idle, max(0, ready - needed), now, period)
     floor = max(needed + spare, moment.least)
     lacking = min(floor, moment.most) - there
@@ -81,7 +84,7 @@ def followed(shadow: Shadow, moment: Moment, spare: int, period: float) -> Shado
     elif lacking < 0:
         ready -= _give_up(idle, min(there - floor, max(0, ready - needed)), now - period)
     rises = shadow.rises * kept + moment.rise
-    return Shadow(now, ready, booting, tuple(idle), needed, cost, waited, late, rises)
+    return Shadow(now, ready, booting, tuple(idle), needed, cost, waited, late, rises, held_up)
 
 
 def _until_there(booting: tuple[tuple[float, int], ...], lacking: int, moment: Moment) -> float:

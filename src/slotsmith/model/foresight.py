@@ -10,11 +10,14 @@ from typing import Final
 class Target:
     """How much spare is worth: the least waiting for at most `max_extra_cost`, a share of what the pool would cost.
 
-    With `wait_p95`, in seconds: as little as it takes for 95 of 100 tasks to wait no longer than that.
+    With `wait_p95`, in seconds: as little as it takes for 95 of 100 tasks to wait no longer than that. `spare`: whether
+    any is held at all; `idle_period`: whether it is learned how long idle agents are kept.
     """
 
     max_extra_cost: float = 0.003
     wait_p95: float | None = None
+    spare: bool = True
+    idle_period: bool = False
 
 
 DEFAULT_TARGET: Final = Target()
@@ -27,7 +30,8 @@ class Foreseen:
     """What foresight asks of a pass, and what it tells people; all estimates are of about the last week.
 
     `headroom_slots` are to be kept free, and idle agents go after `idle_period` seconds. `holds`: spare is held at all;
-    `why` is a sentence. `boot_time` in seconds, None = no instance has joined yet. `wait_share` and `cost_share` are
+    `why` is a sentence, None where none is asked for. `why_so_long` is one of an idle period that is learned.
+    `boot_time` in seconds, None = no instance has joined yet. `wait_share` and `cost_share` are
     waiting and cost with what was done, as a share of those without. Since it began, `used` times work found room that
     would not have been there, `saved_seconds` of waiting of tasks were saved, for `extra_instance_seconds`.
     """
@@ -35,7 +39,8 @@ class Foreseen:
     headroom_slots: int
     idle_period: float
     holds: bool
-    why: str
+    why: str | None
+    why_so_long: str | None = None
     boot_time: float | None = None
     wait_share: float | None = None
     cost_share: float | None = None

@@ -72,8 +72,13 @@ def _foresight(summary: Mapping[str, Any]) -> Iterator[str]:
     told = summary.get("foresight")
     if told is None:
         return
+    idle = span(summary["policy"]["max_idle_agent_period"])
+    if told["why_so_long"] is not None:
+        yield f"  How long idle agents are kept is learned, {idle} now:"
+        yield f"    {told['why_so_long']}."
+    if told["why"] is None:
+        return
     if told["holds"]:
-        idle = span(summary["policy"]["max_idle_agent_period"])
         slots = plural(told["headroom_slots"], "slot")
         yield f"  Foresight keeps {slots} free, and idle agents beyond them for {idle}:"
     else:

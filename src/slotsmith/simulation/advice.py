@@ -53,19 +53,28 @@ def choices(policy: Policy, provider: SimulatedSettings) -> list[Choice]:
 
 
 def _policies(policy: Policy) -> Iterator[tuple[str, Policy]]:
+    now = policy.foresight or Target(spare=False)
     for written, seconds in _IDLE_PERIODS.items():
-        if seconds != policy.max_idle_agent_period:
-            yield f"max_idle_agent_period: {written}", replace(policy, max_idle_agent_period=seconds)
-    if policy.headroom_slots or policy.foresight is not None:
-        yield "no headroom", replace(policy, headroom_slots=0, foresight=None)
+        if now.idle_period or seconds != policy.max_idle_agent_period:
+            fixed = replace(policy, max_idle_agent_period=seconds)
+            yield f"max_idle_agent_period: {written}", _learning(fixed, replace(now, idle_period=False))
+    if not now.idle_period:
+        yield "max_idle_agent_period: auto", _learning(policy, replace(now, idle_period=True))
+    if policy.headroom_slots or now.spare:
+        yield "no headroom", _learning(replace(policy, headroom_slots=0), replace(now, spare=False))
     more = Target(max_extra_cost=_MORE_SPARE)
     spare = {
         "headroom: {type: learned}": DEFAULT_TARGET,
         f"headroom: {{type: learned, target: {{max_extra_cost: {_MORE_SPARE:.0%}}}}}": more,
     }
     for label, target in spare.items():
-        if policy.foresight != target:
-            yield label, replace(policy, headroom_slots=0, foresight=target)
+        learned = replace(target, idle_period=now.idle_period)
+        if now != learned:
+            yield label, replace(policy, headroom_slots=0, foresight=learned)
+
+
+def _learning(policy: Policy, target: Target) -> Policy:
+    return replace(policy, foresight=target if target.spare or target.idle_period else None)
 
 
 def _fewer_types(types: Sequence[SimulatedType]) -> Iterator[tuple[str, tuple[SimulatedType, ...]]]:
