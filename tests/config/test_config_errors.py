@@ -34,6 +34,7 @@ CUT = "expected the node content, but found '<stream end>', while parsing a flow
 NAME = "expected at most 40 letters, digits, '-' and '_', got"
 TYPE = "expected a mapping with the key 'type', one of: queue"
 DURATION = "expected a duration with a unit like 90s, 20m or 1h30m, got"
+OR_AUTO = "expected auto, or a duration with a unit like 90s, 20m or 1h30m; got"
 
 
 @pytest.mark.parametrize(
@@ -51,9 +52,9 @@ DURATION = "expected a duration with a unit like 90s, 20m or 1h30m, got"
         ("launch_error_retries: -1", "launch_error_retries: expected at least 0, got -1"),
         ("max_idle_agent_period: 0s", "max_idle_agent_period: expected more than 0, got '0s'"),
         ("max_idle_agent_period: -5m", f"max_idle_agent_period: {DURATION} '-5m'"),
-        ("max_idle_agent_period: 20", f"max_idle_agent_period: {DURATION} 20"),
+        ("max_idle_agent_period: 20", f"max_idle_agent_period: {OR_AUTO} 20"),
         ("max_idle_agent_period: '20'", f"max_idle_agent_period: {DURATION} '20'"),
-        ("max_idle_agent_period: 0", f"max_idle_agent_period: {DURATION} 0"),
+        ("max_idle_agent_period: 0", f"max_idle_agent_period: {OR_AUTO} 0"),
         ("max_agent_starting_period: 0ms", "max_agent_starting_period: expected more than 0, got '0ms'"),
         ("max_agent_disconnect_period: soon", f"max_agent_disconnect_period: {DURATION} 'soon'"),
         ("launch_error_timeout: -1s", f"launch_error_timeout: {DURATION} '-1s'"),

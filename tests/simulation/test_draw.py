@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
+from slotsmith.core import foresight
+from slotsmith.core.foresight import Foresight
+from slotsmith.core.idle_period import PERIODS
+from slotsmith.core.view import View
+from slotsmith.model.foresight import Foreseen, Target
+from slotsmith.model.policy import Policy
 from slotsmith.providers.simulated import FAULTS as CLOUD
 from slotsmith.providers.simulated import NO_FAULTS
 from slotsmith.schedulers.simulated import FAULTS as SCHEDULER
@@ -12,6 +20,7 @@ from slotsmith.simulation.draw import draw
 from slotsmith.simulation.generation import NO_CRASHES, POINTS
 from slotsmith.simulation.scenario import Scenario
 from slotsmith.simulation.storage import NO_STORE_FAULTS
+from slotsmith.simulation.world import run_scenario
 
 SCENARIOS = [draw(seed) for seed in range(1000)]
 
@@ -61,3 +70,23 @@ def test_every_instance_has_time_to_join() -> None:
             starts = scenario.provider.boot_time + scenario.provider.join_time
             assert policy.max_agent_starting_period > 1.2 * starts
             assert policy.min_instances <= policy.max_instances
+
+
+def test_some_seeds_have_foresight_and_it_is_at_work_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Foreseen] = []
+    foreseen = foresight.foreseen
+
+    def noted(state: Foresight, view: View, policy: Policy, target: Target) -> Foreseen:
+        told.append(foreseen(state, view, policy, target))
+        return told[-1]
+
+    monkeypatch.setattr(foresight, "foreseen", noted)
+    scenarios = [scenario for scenario in SCENARIOS if scenario.policy.foresight is not None]
+    assert 15 < len(scenarios) < 45
+    (spare, *_) = [each for each in scenarios if each.policy.foresight == Target(1.0)]
+    assert not run_scenario(spare).violations
+    assert any(each.headroom_slots for each in told)
+    told.clear()
+    (idle, *_) = [each for each in scenarios if each.policy.foresight and not each.policy.foresight.spare]
+    assert not run_scenario(idle).violations
+    assert {each.idle_period for each in told} & set(PERIODS)

@@ -19,6 +19,7 @@ from slotsmith.simulation.choice import with_choice
 from slotsmith.simulation.concentrated import back_and_forth, concentrated, turbulent
 from slotsmith.simulation.consolidating import with_consolidation
 from slotsmith.simulation.generation import NO_CRASHES, CrashFaults
+from slotsmith.simulation.learned import with_foresight
 from slotsmith.simulation.replicas import with_replicas
 from slotsmith.simulation.scenario import Delivery, Scenario
 from slotsmith.simulation.storage import NO_STORE_FAULTS, StoreFaults
@@ -38,7 +39,7 @@ _TIGHT_LIMITS: Final = Limits(Bucket(10, 0.5), Bucket(2, 0.05), Bucket(10, 0.1),
 
 def draw(seed: int) -> Scenario:
     """The scenario of a seed; the same on every machine."""
-    return with_replicas(with_consolidation(with_choice(_plain(seed))))
+    return with_foresight(with_replicas(with_consolidation(with_choice(_plain(seed)))))
 
 
 def _plain(seed: int) -> Scenario:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from slotsmith.model.policy import Policy
 from slotsmith.providers.simulated import NO_FAULTS, CloudFaults, SimulatedSettings
@@ -30,6 +32,7 @@ class Scenario:
     pool has not done so by itself. `second_pool`: another pool, without faults of its own, works on the same store.
     `replicas`: two processes run, of which one leads; then there is neither a second pool nor anything to adopt.
     `movable`: the scheduler moves tasks that lie on one agent when it is asked for that agent.
+    `learned`: what the pool has on record of its demand when the world begins, as `core.foresight.to_body` makes it.
     `scheduler_seed` decides which of equal agents gets a task; None = the one that joined first. `summaries`: write
     them as in earnest, for `status` and the promises about it. `watched`: check the promises.
     """
@@ -50,6 +53,7 @@ class Scenario:
     second_pool: bool = False
     replicas: bool = False
     movable: bool = False
+    learned: Mapping[str, Any] | None = None
     rules: str = "slotsmith"
     delivery: Delivery = Delivery.PUSH
     scheduler_seed: int | None = 0

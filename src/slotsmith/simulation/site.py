@@ -246,6 +246,7 @@ def second_site(scenario: Scenario, clock: Clock, log: EventLog, random: Random)
             max_slots=None,
             max_dollars_per_hour=None,
             headroom_slots=0,
+            foresight=None,
         ),
         provider=settings,
         jobs=jobs,

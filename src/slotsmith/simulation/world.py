@@ -24,7 +24,7 @@ from slotsmith.simulation.replicas import Replicas
 from slotsmith.simulation.scenario import Scenario
 from slotsmith.simulation.site import Site, second_site
 from slotsmith.simulation.storage import Disk, SimulatedRunner, StorePort, fresh_store
-from slotsmith.store.base import StoreError
+from slotsmith.store.base import Changes, StoreError
 
 MAIN: Final = "main"
 """The name of the pool that a scenario is about."""
@@ -112,6 +112,8 @@ class World:
         self._most_events = most_events
         self._loop = asyncio.get_running_loop()
         self._store = fresh_store()
+        if scenario.learned is not None:
+            self._store.commit(Changes(MAIN, clock.now(), foresight=scenario.learned))
         self._disk = Disk(scenario.store_faults, self._random("store"), log)
         self._crash_random = self._random("crash")
         self._crashes: CrashFaults = scenario.crashes
