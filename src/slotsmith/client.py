@@ -46,11 +46,15 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What became of a view: `new`, `unchanged` or `repeated`; `tag` names it, `drains` are the agents to give up."""
+    """What became of a view: `new`, `unchanged` or `repeated`; `tag` names it, `drains` are the agents to give up.
+
+    `reservations`: the idle agents that are best kept free for a gang that waits for more, by the id of a task of it.
+    """
 
     status: str
     tag: str
     drains: tuple[Drain, ...]
+    reservations: Mapping[str, tuple[str, ...]]
 
 
 class Client:
@@ -98,11 +102,16 @@ class Client:
             body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
         answer = self._ask("PUT", f"/pools/{quote(pool, safe='')}/scaling-info", content=body, headers=headers)
         told = answer.json()
-        return Pushed(told["status"], answer.headers.get("etag", "").strip('"'), _drains(told))
+        tag = answer.headers.get("etag", "").strip('"')
+        return Pushed(told["status"], tag, _drains(told), _reservations(told))
 
     def drains(self, pool: str) -> tuple[Drain, ...]:
         """The agents that are to be given up. Raises `ClientError`, as all that follow do."""
         return _drains(self._ask("GET", f"/pools/{quote(pool, safe='')}/drains").json())
+
+    def reservations(self, pool: str) -> Mapping[str, tuple[str, ...]]:
+        """The idle agents that are best kept free for a gang that waits for more, by the id of a task of it."""
+        return _reservations(self._ask("GET", f"/pools/{quote(pool, safe='')}/reservations").json())
 
     def acknowledge(
         self,
@@ -167,6 +176,10 @@ class Client:
             errors, text = [], answer.reason_phrase
         told = "".join(f"; {path}: {message}" for path, message in errors)
         raise ClientError(f"{answer.status_code}: {text}{told}", answer.status_code, errors)
+
+
+def _reservations(body: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
+    return {each["task"]: tuple(each["agents"]) for each in body["reservations"]}
 
 
 def _drains(body: Mapping[str, Any]) -> tuple[Drain, ...]:

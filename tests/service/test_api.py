@@ -36,7 +36,8 @@ async def fleet(s: Stage, count: int, *, busy: int = 0) -> list[str]:
 def test_a_push_launches_and_shows() -> None:
     async def scenario(s: Stage) -> None:
         answer = await s.push(sequence=1, tasks=[{"resources": {"slots": 1}, "count": 3}])
-        assert (answer.status_code, answer.json()) == (200, {"status": "new", "sequence": 1, "drains": []})
+        told = {"status": "new", "sequence": 1, "drains": [], "reservations": []}
+        assert (answer.status_code, answer.json()) == (200, told)
         await until(lambda: len(s.pool.instances) == 2)
         await until(lambda: (s.service.summary_of("gpu") or {})["counts"] == {"running": 2})
         (gpu, cpu) = (await s.client.get("/api/v1/pools")).json()["pools"]
@@ -46,6 +47,22 @@ def test_a_push_launches_and_shows() -> None:
         (decision,) = (await s.client.get("/api/v1/pools/gpu/decisions?kind=launch")).json()["decisions"]
         assert decision["sentence"] == "launch 2 x test/on-demand (pending tasks need 2 more instances)"
         assert "gpu: 2 instances (2 running)" in (await s.client.get("/api/v1/pools/gpu/explain")).json()["lines"][0]
+
+    run(scenario)
+
+
+def test_idle_agents_are_reserved_for_a_gang_that_waits_for_more() -> None:
+    async def scenario(s: Stage) -> None:
+        (first,) = await fleet(s, 1)
+        view = {
+            "agents": [{"name": first, "idle": True}],
+            "tasks": [{"id": "g", "resources": {"slots": 4}, "spans": True}, {"id": "t", "resources": {"slots": 1}}],
+        }
+        await s.push(**view)
+        await until(lambda: len(s.pool.instances) >= 2)
+        expected = [{"task": "g", "agents": [first]}]
+        assert (await s.client.get("/api/v1/pools/gpu/reservations")).json() == {"reservations": expected}
+        assert (await s.push(**view)).json()["reservations"] == expected
 
     run(scenario)
 

@@ -13,6 +13,7 @@ from slotsmith.core.consolidation import NOT_CONSOLIDATED, Consolidated, consoli
 from slotsmith.core.fleet import Floats, Mask
 from slotsmith.core.free_capacity import KEPT_IDLE_PERIODS, demand_beyond, out_of_patience
 from slotsmith.core.launches import choose_launches, spare_slots
+from slotsmith.core.reservations import reservations
 from slotsmith.core.several import outlook, places_lacking
 from slotsmith.core.terminations import choose_terminations
 from slotsmith.core.view import View
@@ -35,6 +36,7 @@ def decide(view: View, policy: Policy, now: float) -> Decision:
     launches, unmet, needed = choose_launches(view, found, terminations, ahead or wanted, policy, now, lacking)
     # What makes way anyhow, or is launched anyhow, is looked at before anything is replaced for its price.
     first = not launches and not unmet and all(each.reason.is_move for each in terminations)
+    going = {each.id for each in terminations}
     return Decision(
         at=now,
         launches=moves.launches if first else launches,
@@ -43,6 +45,7 @@ def decide(view: View, policy: Policy, now: float) -> Decision:
         desired_new=needed,
         next_deadline=_next_deadline(view, found, moves, policy, now),
         proposals=moves.proposals if first else (),
+        reservations=reservations(view, found, going, sum(each.count for each in launches)),
     )
 
 

@@ -92,6 +92,14 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Reservation:
+    """Idle `agents` that are there for tasks that ask for the same as `task` (an id), and wait for more of them."""
+
+    task: str
+    agents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unmet:
     """Demand that this pass does not serve: tasks of a class, or (with no class) a number of instances."""
 
@@ -124,7 +132,8 @@ class Decision:
 
     `desired_new` is how many new instances the demand asks for before limits; `next_deadline` is the earliest time
     (epoch seconds) at which the same inputs would be decided differently, None = never. `proposals` are the moves that
-    would pay, the most saving first, those that are begun now among them.
+    would pay, the most saving first, those that are begun now among them. `reservations` are what a scheduler that can
+    hold tasks back should keep free.
     """
 
     at: float
@@ -134,6 +143,7 @@ class Decision:
     desired_new: int = 0
     next_deadline: float | None = None
     proposals: tuple[Proposal, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
 
     @property
     def launch_count(self) -> int:

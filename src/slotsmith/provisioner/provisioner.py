@@ -17,7 +17,7 @@ import structlog
 from slotsmith.clock import Clock, IdSource, Random
 from slotsmith.core.rules import SLOTSMITH, Rules
 from slotsmith.model.agent import Agent
-from slotsmith.model.decision import Decision
+from slotsmith.model.decision import Decision, Reservation
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.policy import Policy, Window
 from slotsmith.model.scaling_info import ScalingInfo
@@ -185,6 +185,11 @@ class Provisioner:
     def drains(self) -> Sequence[DrainRequest]:
         """The agents that a scheduler that pushes is asked to give up."""
         return self._lists_drains.drains() if self._lists_drains else ()
+
+    @property
+    def reservations(self) -> Sequence[Reservation]:
+        """The idle agents that gangs are waiting with, as of the last pass."""
+        return self._ready.last.reservations if self._ready and self._ready.last else ()
 
     def acknowledge(self, answers: Mapping[str, DrainAnswer]) -> Sequence[str]:
         """What a scheduler that pushes says of agents; the names of those that it was not asked for.

@@ -102,6 +102,15 @@ async def drains(place: Seen) -> shapes.Drains:
     return shapes.Drains(drains=_drains(place.provisioner))
 
 
+@router.get("/pools/{pool}/reservations")
+async def reservations(place: Seen) -> shapes.Reservations:
+    """The idle agents that gangs are waiting with, as of the last pass: best kept free for them."""
+    reserved = place.provisioner.reservations if place.provisioner else ()
+    return shapes.Reservations(
+        reservations=[shapes.Reservation(task=each.task, agents=list(each.agents)) for each in reserved]
+    )
+
+
 @router.post("/pools/{pool}/drains", dependencies=_JSON)
 async def acknowledge(place: PushedTo, body: shapes.Acknowledgement) -> shapes.Acknowledged:
     """Say what became of agents that were to be given up."""

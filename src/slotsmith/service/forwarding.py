@@ -24,7 +24,7 @@ ANSWER_DEADLINE: Final = 60.0
 CONNECT_DEADLINE: Final = 3.0
 _API: Final = "/api/v1/"
 # What is known to the process that runs the pools, and to no other.
-_IN_MEMORY: Final = ("/scaling-info", "/drains", "/events")
+_IN_MEMORY: Final = ("/scaling-info", "/drains", "/reservations", "/events")
 _SENT_ON: Final = (
     *("accept", "content-type", "content-encoding", "content-length"),
     *("if-match", "last-event-id"),

@@ -68,11 +68,13 @@ async def take(
     pushed = await _read(await read_body(request, service.max_body), place, service.desk)
     taken = service.desk.push(place.name, pushed, if_match)
     metrics.pushed(place.name, taken.value)
-    drains = place.provisioner.drains if place.provisioner else ()
+    pool = place.provisioner
+    drains, reservations = (pool.drains, pool.reservations) if pool else ((), ())
     body = {
         "status": taken.value,
         "sequence": pushed.sequence,
         "drains": [{"agent": each.agent, "since": each.since, "when_done": each.when_done} for each in drains],
+        "reservations": [{"task": each.task, "agents": list(each.agents)} for each in reservations],
     }
     return body, {"ETag": f'"{pushed.tag}"'}
 

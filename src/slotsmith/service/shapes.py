@@ -73,12 +73,24 @@ class Acknowledged(BaseModel):
     unknown: list[str]
 
 
+class Reservation(BaseModel):
+    """Idle agents to keep free for tasks that ask for the same as `task`, and wait for more agents."""
+
+    task: str
+    agents: list[str]
+
+
+class Reservations(BaseModel):
+    reservations: list[Reservation]
+
+
 class PushAnswer(BaseModel):
-    """What became of a view, and which agents are to be given up."""
+    """What became of a view, which agents are to be given up, and which are best kept free for a gang."""
 
     status: Literal["new", "unchanged", "repeated"]
     sequence: int | None
     drains: list[Drain]
+    reservations: list[Reservation]
 
 
 class LastView(BaseModel):
