@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slotsmith.model.resources import Resources
@@ -115,6 +115,7 @@ JOBS = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
+@example([(0, 1, 1, False), (0, 1, 2, False), (0, 1, 3, False)], 2)
 @given(JOBS, st.integers(1, 3))
 def test_no_task_is_lost_and_all_work_is_counted(drawn: list[tuple[int, int, int, bool]], agents: int) -> None:
     """Of a cluster that is there all the time, seen at each change."""

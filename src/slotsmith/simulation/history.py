@@ -13,6 +13,7 @@ import statistics
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Final, NamedTuple
 
 from slotsmith.model.offering import Offering
@@ -21,6 +22,7 @@ from slotsmith.schedulers.simulated.job import Job
 
 _UNKNOWN_DURATION: Final = 600.0
 """Seconds for a task that has not started, where none has ended that could tell how long they run."""
+_MOST_ALIKE: Final = 8
 
 
 class Kind(NamedTuple):
@@ -197,12 +199,39 @@ class _Reader:
 
     def _settle(self, name: str, rise: int) -> None:
         """End what an agent shows no more; whatever is in use beyond what is known has begun unseen."""
+        if rise < 0 and self._oldest(name, -rise) is None:
+            self._exchange(name, -rise)
         while rise < 0:
             run = self._oldest(name, -rise) or next(run for run in self._running[name] if run.shares[name])
             rise += run.shares[name]
             self._leave(run, name)
         if rise:
             self._put(_Run(Kind(rise), self.now, self.now, rise), name, rise)
+
+    def _exchange(self, name: str, share: int) -> None:
+        """Tasks may have been taken for each other's: three slots are one task here, and two there."""
+        taken = _by_sum(self._alone(name), name)
+        for other in sorted(self._running.keys() - {name}):
+            there = self._alone(other)
+            ended = next((run for run in there if run.shares[other] == share), None)
+            if ended is None:
+                continue
+            given = _by_sum([run for run in there if run is not ended], other)
+            equal = next((left for left in given if left + share in taken), None)
+            if equal is not None:
+                self._move(taken[equal + share], name, other)
+                self._move((ended, *given[equal]), other, name)
+                return
+
+    def _alone(self, name: str) -> list[_Run]:
+        """What is on this agent and no other; more than a few of them nobody tells apart."""
+        return [run for run in self._running[name] if len(run.shares) == 1][:_MOST_ALIKE]
+
+    def _move(self, runs: Sequence[_Run], name: str, other: str) -> None:
+        for run in runs:
+            self._running[name].remove(run)
+            run.shares[other] = run.shares.pop(name)
+            self._running[other].append(run)
 
     def _settle_without_slots(self, name: str, count: int, begun: list[_Run]) -> None:
         here = [run for run in self._running.get(name, ()) if not run.shares[name]]
@@ -235,6 +264,15 @@ class _Reader:
     def _add(self, kind: Kind, submitted: float, duration: float) -> None:
         resources = Resources(kind.slots, kind.cpus, kind.mem_gib)
         self._done.append(Job(f"task-{len(self._done) + 1}", submitted, duration, resources, kind.spans))
+
+
+def _by_sum(runs: Sequence[_Run], name: str) -> dict[int, tuple[_Run, ...]]:
+    """The fewest of these that have so many slots on an agent together, by that number."""
+    found: dict[int, tuple[_Run, ...]] = {}
+    for count in range(len(runs) + 1):
+        for some in combinations(runs, count):
+            found.setdefault(sum(run.shares[name] for run in some), some)
+    return found
 
 
 def _kind(told: Mapping[str, Any]) -> Kind:

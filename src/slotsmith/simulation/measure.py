@@ -67,11 +67,13 @@ def measure(
     now: float,
     capacity: Resources,
     max_instances: int,
+    started_is_done: bool = False,
 ) -> Measurement:
     """The figures between two times (seconds from the start of the world): tasks submitted then, instance-time of then.
 
     A task that still waits counts with what it has waited until `now`. A task that `max_instances` instances of
-    `capacity` can never run is unschedulable, and its wait counts nowhere.
+    `capacity` can never run is unschedulable, and its wait counts nowhere. `started_is_done`: nothing cuts a task off,
+    so one that runs at `now` counts as completed.
     """
     paid = list(machines)
     all_jobs = list(jobs)
@@ -89,7 +91,9 @@ def measure(
         peak_instances=_peak(paid, start, end),
         wait_s=_waits([state.waited(now) for state in able]),
         tasks=TaskCounts(
-            completed=sum(state.ended_at is not None for state in submitted),
+            completed=sum(
+                state.ended_at is not None or (started_is_done and state.started_at is not None) for state in submitted
+            ),
             unschedulable=len(submitted) - len(able),
             killed=sum(len(state.lost) for state in submitted),
         ),

@@ -25,16 +25,17 @@ class Delivery(StrEnum):
 class Scenario:
     """A pool, its work, and all that goes wrong. Times are seconds since the start of the world.
 
-    Faults strike until `faulty_until`; then begins the second phase, in which demand must be met and spending fall to
-    the minimum. `ends_at` = None: the run is over when that has happened. `policies` are later policies of the pool,
-    each with the time from which it is in force (the program is stopped and started for it). `strays`: when somebody
-    launches an instance under our tags. `adopt`: an operator takes strays over when the second phase begins, if the
-    pool has not done so by itself. `second_pool`: another pool, without faults of its own, works on the same store.
-    `replicas`: two processes run, of which one leads; then there is neither a second pool nor anything to adopt.
-    `movable`: the scheduler moves tasks that lie on one agent when it is asked for that agent.
-    `learned`: what the pool has on record of its demand when the world begins, as `core.foresight.to_body` makes it.
-    `scheduler_seed` decides which of equal agents gets a task; None = the one that joined first. `summaries`: write
-    them as in earnest, for `status` and the promises about it. `watched`: check the promises.
+    Faults strike until `faulty_until`; then begins the second phase, in which demand must be met and spending fall
+    to the minimum. `ends_at` = None: the run is over when that has happened. `wanted_until`: or earlier, once that
+    time has come and every job that was submitted before it, and can ever run, has started. `policies` are later
+    policies of the pool, each with the time from which it is in force (the program is stopped and started for it).
+    `strays`: when somebody launches an instance under our tags. `adopt`: an operator takes strays over when the
+    second phase begins, if the pool has not done so by itself. `second_pool`: another pool, without faults of its
+    own, works on the same store. `replicas`: two processes run, of which one leads; then there is neither a second
+    pool nor anything to adopt. `movable`: the scheduler moves tasks that lie on one agent when it is asked for that
+    agent. `learned`: what the pool has on record of its demand when the world begins, as `core.foresight.to_body`
+    makes it. `scheduler_seed` decides which of equal agents gets a task; None = the one that joined first.
+    `summaries`: write them as in earnest, for `status` and the promises about it. `watched`: check the promises.
     """
 
     seed: int
@@ -47,6 +48,7 @@ class Scenario:
     store_faults: StoreFaults = NO_STORE_FAULTS
     faulty_until: float = 0.0
     ends_at: float | None = None
+    wanted_until: float | None = None
     policies: tuple[tuple[float, Policy], ...] = ()
     strays: tuple[float, ...] = ()
     adopt: bool = True

@@ -31,6 +31,7 @@ from slotsmith.simulation.invariants_moves import MoveChecks
 from slotsmith.simulation.invariants_overdue import OverdueChecks
 from slotsmith.simulation.invariants_serving import AskedChecks, BrakeChecks, LaunchErrorChecks, ServedChecks
 from slotsmith.simulation.liveness import Liveness
+from slotsmith.simulation.measure import can_run
 from slotsmith.simulation.ports import ProviderPort, PushedSchedulerPort, SchedulerPort
 from slotsmith.simulation.scenario import Delivery, Scenario
 from slotsmith.simulation.storage import SimulatedRunner, StorePort
@@ -186,6 +187,14 @@ class Site:
         """From now on cloud and scheduler work."""
         self.cloud.stop_faults()
         self.scheduler.stop_faults()
+
+    def has_started_all_until(self, at: float) -> bool:
+        """Whether that time has come, and every job from before it that can ever run has started."""
+        if self._log.elapsed < at:
+            return False
+        capacity, most = self._scenario.provider.largest.capacity, self._scenario.highest_maximum
+        waiting = self.scheduler.pending.values()
+        return not any(state.job.submit_s < at and can_run(state.job, capacity, most) for state in waiting)
 
     def liveness(self, policy: Policy) -> Liveness:
         """The second phase begins."""

@@ -74,8 +74,12 @@ class Trial:
     seed: int = 0
 
     def scenario(self) -> Scenario:
-        """The world of this trial. Faults strike until the last task is submitted."""
-        level = FAULT_LEVELS[self.faults]
+        """The world of this trial. Faults strike until the last task is submitted.
+
+        Without faults what has started ends: what comes after the window, and after the last start of its tasks,
+        changes none of its figures.
+        """
+        level, calm = FAULT_LEVELS[self.faults], self.faults == "none"
         jobs = tuple(only_stated(self.jobs, [each.capacity for each in self.provider.offerings]))
         return Scenario(
             seed=self.seed,
@@ -86,7 +90,8 @@ class Trial:
             scheduler_faults=level.scheduler,
             crashes=level.crashes,
             store_faults=level.store,
-            faulty_until=0.0 if self.faults == "none" else max((job.submit_s for job in jobs), default=0.0),
+            faulty_until=0.0 if calm else max((job.submit_s for job in jobs), default=0.0),
+            wanted_until=self.window[1] if calm and self.window else None,
             rules=self.rules,
             scheduler_seed=self.seed,
             summaries=False,
@@ -116,6 +121,7 @@ def run_trial(trial: Trial, progress: Callable[[float], None]) -> TrialResult:
         now=outcome.ended_at,
         capacity=capacity,
         max_instances=most,
+        started_is_done=trial.faults == "none",
     )
     able = [job for job in scenario.jobs if can_run(job, capacity, most)]
     bound = lower_bound(able, capacity, start=start, end=end, lead_s=lead)

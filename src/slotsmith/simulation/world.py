@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 from collections import Counter
 from collections.abc import Callable
 from contextvars import copy_context
@@ -126,6 +127,8 @@ class World:
         self._stop_asked = asyncio.Event()
         self._to_adopt = False
         self._liveness: list[Liveness] = []
+        wanted_until = math.inf if scenario.wanted_until is None else scenario.wanted_until
+        self._to_replay = sum(job.submit_s < wanted_until for job in scenario.jobs)
         self._main = Site(MAIN, scenario, clock, log, self._random("cloud"))
         self._sites = [self._main]
         if scenario.second_pool:
@@ -347,8 +350,10 @@ class World:
         scenario = self._scenario
         if scenario.ends_at is None and self._liveness and all(each.done for each in self._liveness):
             self._over.set()
-        if self.progress is not None and scenario.jobs:
-            self.progress(min(1.0, len(self._main.scheduler.jobs) / len(scenario.jobs)))
+        if scenario.wanted_until is not None and self._main.has_started_all_until(scenario.wanted_until):
+            self._over.set()
+        if self.progress is not None and self._to_replay:
+            self.progress(min(1.0, len(self._main.scheduler.jobs) / self._to_replay))
         self._loop.call_later(self._tick_period, self._tick)
 
     # The end
