@@ -15,6 +15,7 @@ from random import Random
 from statistics import mean
 
 from benchmarks.harness import Row, Table, figure, median_ms
+from benchmarks.simulation import provider
 from slotsmith.core import foresight
 from slotsmith.core.fleet import EMPTY_FLEET, observe
 from slotsmith.core.foresight import Foresight
@@ -26,7 +27,6 @@ from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
-from slotsmith.providers.simulated import SimulatedSettings, SimulatedType
 from slotsmith.schedulers.simulated import Job
 from slotsmith.simulation.trace import read_trace
 from slotsmith.simulation.trial import Trial, run_trial
@@ -91,13 +91,11 @@ def jobs_of(case: Case, traces: Path) -> tuple[Job, ...]:
 
 def compared(case: Case, jobs: Sequence[Job], seeds: int) -> Row:
     """Both on the same seeds: the reference's rules at 20 minutes, and ours with what is learned."""
-    kind = SimulatedType(name="kind", slots=case.slots)
-    settings = SimulatedSettings(type="simulated", instance_types=(kind,))
     hours: tuple[list[float], list[float]] = ([], [])
     waits: tuple[list[float], list[float]] = ([], [])
     broken = 0
     for seed in range(seeds):
-        trial = Trial(PLAIN, settings, tuple(jobs), case.window, "reference", seed=seed)
+        trial = Trial(PLAIN, provider(case.slots), tuple(jobs), case.window, "reference", seed=seed, whole=False)
         ours = replace(trial, policy=replace(PLAIN, foresight=DEFAULT_TARGET), rules="slotsmith")
         for number, each in enumerate((trial, ours)):
             figures = run_trial(each, lambda _: None).figures

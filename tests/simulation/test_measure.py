@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
 
 import pytest
 
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.offering import Offering
+from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
-from slotsmith.providers.simulated import Machine
+from slotsmith.providers.simulated import Machine, SimulatedSettings, SimulatedType
 from slotsmith.schedulers.simulated import Job, JobState
 from slotsmith.simulation.bounds import LowerBound
 from slotsmith.simulation.loop import EPOCH
 from slotsmith.simulation.measure import Measurement, TaskCounts, Waits, can_run, measure
+from slotsmith.simulation.trial import Trial, run_trial
 
 CAPACITY = Resources(4)
 
@@ -119,6 +123,25 @@ def test_tasks_that_wait_still_are_killed_or_never_run() -> None:
     found = measured([], jobs)
     assert found.tasks == TaskCounts(completed=2, unschedulable=2, killed=1)
     assert found.wait_s.mean == pytest.approx((5 + 20 + 1000 + 1) / 3)
+
+
+def test_a_run_may_end_once_the_figures_of_its_window_are_final() -> None:
+    """The later work is long, and what runs at the window's end goes on after it."""
+    random = Random(3)
+    jobs = tuple(
+        Job(f"t{n}", 60.0 * n, round(random.uniform(30, 4000), 3), Resources(random.choice((1, 2, 4))))
+        for n in range(200)
+    )
+    settings = SimulatedSettings(type="simulated", instance_types=(SimulatedType(name="small", slots=4),))
+    trial = Trial(Policy(max_instances=40), settings, jobs, (3000.0, 6000.0))
+    whole, short = (run_trial(replace(trial, whole=whole), lambda _: None).figures for whole in (True, False))
+    assert whole["tasks"]["completed"] == 50
+    assert short["api_calls"]["launch"] < whole["api_calls"]["launch"]
+    final = whole.keys() - {"digest", "api_calls"}
+    assert {key: short[key] for key in final} == {key: whole[key] for key in final}
+    # Where something may go wrong later, a task that runs is not done.
+    faulty = replace(trial, faults="light")
+    assert replace(faulty, whole=False).scenario() == faulty.scenario()
 
 
 def test_can_run() -> None:

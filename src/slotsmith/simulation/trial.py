@@ -62,7 +62,8 @@ FAULT_LEVELS: Final[Mapping[str, FaultLevel]] = MappingProxyType(
 class Trial:
     """What is replayed: the jobs of a trace against a pool. `window` (seconds from the start) limits the figures.
 
-    `rules` are `slotsmith` or `reference`; `faults` is a name of `FAULT_LEVELS`.
+    `rules` are `slotsmith` or `reference`; `faults` is a name of `FAULT_LEVELS`. `whole`: to the end of the trace, or
+    only until nothing more changes the window's figures, which is known where nothing goes wrong.
     """
 
     policy: Policy
@@ -72,14 +73,16 @@ class Trial:
     rules: str = "slotsmith"
     faults: str = "none"
     seed: int = 0
+    whole: bool = True
+
+    @property
+    def ends_early(self) -> bool:
+        """Without faults what has started ends, and what comes later changes no figure."""
+        return not self.whole and self.window is not None and self.faults == "none"
 
     def scenario(self) -> Scenario:
-        """The world of this trial. Faults strike until the last task is submitted.
-
-        Without faults what has started ends: what comes after the window, and after the last start of its tasks,
-        changes none of its figures.
-        """
-        level, calm = FAULT_LEVELS[self.faults], self.faults == "none"
+        """The world of this trial. Faults strike until the last task is submitted."""
+        level = FAULT_LEVELS[self.faults]
         jobs = tuple(only_stated(self.jobs, [each.capacity for each in self.provider.offerings]))
         return Scenario(
             seed=self.seed,
@@ -90,8 +93,8 @@ class Trial:
             scheduler_faults=level.scheduler,
             crashes=level.crashes,
             store_faults=level.store,
-            faulty_until=0.0 if calm else max((job.submit_s for job in jobs), default=0.0),
-            wanted_until=self.window[1] if calm and self.window else None,
+            faulty_until=0.0 if self.faults == "none" else max((job.submit_s for job in jobs), default=0.0),
+            wanted_until=self.window[1] if self.window and self.ends_early else None,
             rules=self.rules,
             scheduler_seed=self.seed,
             summaries=False,
@@ -121,7 +124,7 @@ def run_trial(trial: Trial, progress: Callable[[float], None]) -> TrialResult:
         now=outcome.ended_at,
         capacity=capacity,
         max_instances=most,
-        started_is_done=trial.faults == "none",
+        started_is_done=trial.ends_early,
     )
     able = [job for job in scenario.jobs if can_run(job, capacity, most)]
     bound = lower_bound(able, capacity, start=start, end=end, lead_s=lead)
