@@ -2,7 +2,7 @@
 
 The traces are not part of the project: their rows are there when `SLOTSMITH_TRACES` names a directory with
 `philly.csv.gz` and `openb2023.csv.gz`. `SLOTSMITH_SEEDS` says how many seeds each case is the mean of (default 1); a
-run takes minutes.
+run takes minutes. With `SLOTSMITH_PLOT=FILE.png` cost against wait is drawn for one of them, with the rules of both.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.schedulers.simulated import Job
+from slotsmith.simulation.plot import SweepPoint, plot_sweep
 from slotsmith.simulation.trace import read_trace
 from slotsmith.simulation.trial import Trial, run_trial
 
@@ -43,7 +44,8 @@ AGENTS = 300
 class Case:
     """A trace on instances of so many slots; `wait` and `extra` are the most seconds and per cent of instance-hours.
 
-    `wait` may be a share of that without foresight instead (below 1). `group` is how ids of the tasks begin.
+    `wait` may be a share of that without foresight instead (at most 1). `group` is how ids of the tasks begin. `drawn`:
+    it is the one of the chart.
     """
 
     what: str
@@ -53,13 +55,14 @@ class Case:
     wait: float
     extra: float = 1.0
     group: str = ""
+    drawn: bool = False
 
 
 CASES = (
     Case("philly, 8 slots", "philly", 8, BUSY, 14.0, 0.0),
     Case("philly, 4 slots", "philly", 4, BUSY, 20.0, 0.0),
     Case("openb, 1 slot", "openb2023", 1, (9_000_000.0, 12_900_000.0), 26.0, 0.5),
-    Case("philly, another week, 8 slots", "philly", 8, (2_000_000.0, 2_604_800.0), 1.0),
+    Case("philly, another week, 8 slots", "philly", 8, (2_000_000.0, 2_604_800.0), 1.0, drawn=True),
     Case("philly, another week, 4 slots", "philly", 4, (6_000_000.0, 6_604_800.0), 1.0),
     Case("philly, one virtual cluster, 4 slots", "philly", 4, (3_000_000.0, 6_000_000.0), 1.0, group="6c71a0"),
     Case("philly, another virtual cluster, 8 slots", "philly", 8, (3_000_000.0, 6_000_000.0), 1.0, group="b436b2"),
@@ -113,6 +116,26 @@ def compared(case: Case, jobs: Sequence[Job], seeds: int) -> Row:
     )
 
 
+def drawn(case: Case, jobs: Sequence[Job], file: Path) -> None:
+    """Cost against wait, by idle period and (ours) with what is learned, as a chart."""
+    points = []
+    for rules in ("reference", "slotsmith"):
+        tried = {f"{minutes}m": replace(PLAIN, max_idle_agent_period=60.0 * minutes) for minutes in (60, 20, 5, 1)}
+        for label, policy in tried.items():
+            points.append(_point(rules, label, Trial(policy, provider(case.slots), tuple(jobs), case.window, rules)))
+    for share in (0.02, DEFAULT_TARGET.max_extra_cost):
+        policy = replace(PLAIN, foresight=replace(DEFAULT_TARGET, max_extra_cost=share))
+        label, trial = f"learned, {share:.1%}", Trial(policy, provider(case.slots), tuple(jobs), case.window)
+        points.append(_point("slotsmith, learned headroom", label, trial))
+    subtitle = "one seed; by idle period, and with a learned headroom by what it may cost"
+    plot_sweep(points, file, parameter="rules", unit="instance-hours", title=case.what, subtitle=subtitle)
+
+
+def _point(series: str, label: str, trial: Trial) -> SweepPoint:
+    figures = run_trial(replace(trial, whole=False), lambda _: None).figures
+    return SweepPoint(label, figures["instance_hours"], figures["wait_s"]["mean"], figures["wait_s"]["p95"], series)
+
+
 def costs() -> Iterator[Row]:
     """A look of a pool with three hundred busy agents, after a day of them."""
     kind = Offering("kind", Resources(8))
@@ -140,4 +163,6 @@ def tables() -> list[Table]:
     traces, seeds = os.environ.get("SLOTSMITH_TRACES"), int(os.environ.get("SLOTSMITH_SEEDS", "1"))
     found = [case for case in CASES if traces and (not case.trace or (Path(traces) / f"{case.trace}.csv.gz").exists())]
     rows += [compared(case, jobs_of(case, Path(traces or ".")), seeds) for case in found]
+    if (file := os.environ.get("SLOTSMITH_PLOT")) and (case := next((each for each in found if each.drawn), None)):
+        drawn(case, jobs_of(case, Path(traces or ".")), Path(file))
     return [Table("Foresight: instance-hours and mean wait", rows, "reference's rules, 20 min")]

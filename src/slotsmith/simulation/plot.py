@@ -40,12 +40,16 @@ class PlotError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """One value of a sweep: what it cost (in US dollars, or instance-hours) and how long tasks waited (seconds)."""
+    """One value of a sweep: what it cost (in US dollars, or instance-hours) and how long tasks waited (seconds).
+
+    Points of one `series` have a colour, and a line, of their own.
+    """
 
     label: str
     cost: float
     wait_mean: float
     wait_p95: float
+    series: str = ""
 
 
 def check_plot(file: Path) -> None:
@@ -146,8 +150,15 @@ def sweep_chart(
 
     values: list[dict[str, Any]] = [
         {"order": number, "label": point.label, "cost": point.cost, "mean": point.wait_mean, "p95": point.wait_p95}
+        | {"series": point.series}
         for number, point in enumerate(points)
     ]
+    names = list(dict.fromkeys(point.series for point in points))
+    several = alt.Color(
+        "series:N",
+        scale=alt.Scale(domain=names, range=[_BLUE, _VERMILLION, _ORANGE][: len(names)]),
+        legend=alt.Legend(title=None, orient="bottom"),
+    )
 
     def panel(column: str, name: str, colour: str) -> Any:
         base = alt.Chart(title=_left(name)).encode(
@@ -159,10 +170,16 @@ def sweep_chart(
                 alt.Tooltip(f"{column}:Q", title="wait in seconds", format=",.1f"),
             ],
         )
-        line = base.mark_line(color=colour, opacity=0.5 if joined else 0.0).encode(order="order:O")
-        dots = base.mark_circle(color=colour, size=90, opacity=1)
-        labels = base.mark_text(align="left", dx=8, dy=-9, fontSize=12, color=_INK).encode(text="label:N")
-        return alt.layer(line, dots, labels).properties(width=_WIDTH / 2 - 40, height=320)
+        shade = several if len(names) > 1 else alt.value(colour)
+        line = base.mark_line(opacity=0.5 if joined else 0.0).encode(order="order:O", color=shade)
+        dots = base.mark_circle(size=90, opacity=1).encode(color=shade)
+        labels = []
+        for number, name in enumerate(names):
+            # Series lie close together: the names of every second one stand on the other side.
+            side: dict[str, Any] = {"align": "right", "dx": -8} if number % 2 else {"align": "left", "dx": 8}
+            text = base.transform_filter(alt.FieldEqualPredicate(field="series", equal=name))
+            labels.append(text.mark_text(dy=-9, fontSize=12, color=_INK, **side).encode(text="label:N"))
+        return alt.layer(line, dots, *labels).properties(width=_WIDTH / 2 - 40, height=320)
 
     panels = (panel("mean", "Mean wait", _BLUE), panel("p95", "95 of 100 tasks wait no longer than", _VERMILLION))
     chart = alt.hconcat(*panels, data=alt.InlineData(values=values), spacing=40)
