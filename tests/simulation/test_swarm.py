@@ -12,14 +12,19 @@ from slotsmith.simulation.swarm import Summary, main, run_chunk, swarm
 SEEDS = 150
 FOUND = {
     628: "the program died while the disk hung, so that nothing of what it had seen could be on record",
+    2730: "a view that comes while a pass is being written waits for its end before the pause begins",
     2765: "a view came while the program was stopping, which decides nothing more",
+    3162: "an instance that is being reclaimed counts for nothing, also when its agent has come back",
     4089: "a headroom cannot be kept where the maximum does not leave room for it",
     4595: "an idle agent of an instance that stops as far as the last listing tells is on its way out",
     8462: "an agent that a view had as late as the first listing that lacked its instance",
     9085: "that there is room again went on record together with the next launch",
     9659: "an instance was stopped and started again before either could be written",
     11847: "an agent is drained anew before each repeat of a termination that the cloud ignores",
+    12033: "of an instance that came although its launch was refused only the cloud's clock tells since when",
     12805: "by the cloud's clock an instance was launched later than it was first listed",
+    13041: "an agent of a request that was cancelled came between the scheduler's answer that there is none and the call",
+    17338: "a pass counts the consistency window from when it takes a listing in, not from when that came",
 }
 """Worlds that have found a fault, also of a check, and what it was."""
 FEW = 4

@@ -13,7 +13,7 @@ from typing import Final
 GATHER: Final = 0.005
 """Seconds between two passes of a pool, at least."""
 LONGEST_GATHER: Final = 0.9
-"""Seconds that they grow to: what is pushed is decided upon within a second."""
+"""Seconds that they grow to: what is pushed is decided upon within a second of the pass under way."""
 GATHER_WHEN_FULL: Final = 8.0
 """Seconds between two passes of a pool if passes took all the time there is; less in proportion to what they take.
 

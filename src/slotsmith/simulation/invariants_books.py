@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import Final
 
+from slotsmith.model.launch import IntentState
 from slotsmith.model.record import StatisticsSpan
 from slotsmith.providers.simulated import Machine
 from slotsmith.simulation.watch import Watch
@@ -75,7 +76,8 @@ def _start(watch: Watch, machine: Machine, start: float, seen_at: float) -> tupl
     if not (log["fault clock_skew"] or log["fault clock_jump"]):
         return 0.0, 0.0
     intent = watch.ledger.intents.get(machine.token)
-    if intent is None:
+    if intent is None or intent.state is IntentState.REFUSED:
+        # Of what came although it was refused, nothing but the cloud's clock tells since when.
         skew = abs(machine.launched_at - start)
         return skew, max(skew, seen_at - start)
     asked = intent.created_at
@@ -105,7 +107,8 @@ def _unseen_end(watch: Watch, end: float) -> float:
         # Whoever died before it could write what it saw has left nothing of it.
         written = _written(watch, watch.delivered[index], end)
         has_time = watch.died_at.get(generation, math.inf) > written + SLACK
-        if has_time and (window == 0 or watch.listings[index] >= since + window):
+        # A pass takes a listing in a moment after it came, and counts the window from then.
+        if has_time and (window == 0 or watch.listings[index] >= since + window + SLACK):
             return written - end
     return _written(watch, watch.now, end) - end
 

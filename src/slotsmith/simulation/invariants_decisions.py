@@ -21,8 +21,10 @@ from slotsmith.store.base import Changes
 
 Decide = Callable[[View, Policy, float], Decision]
 
-REACTION: Final = 1.0
-"""Seconds within which a new view is decided upon, whatever the cloud does."""
+REACTION: Final = 1.25
+"""Seconds within which a new view is decided upon, whatever the cloud does.
+
+A pause of at most 0.9 s begins when the pass under way is on record, for which the simulated disk takes its time."""
 _SUMMARIES: Final = 3
 
 

@@ -116,6 +116,7 @@ class MercyChecks:
         self._used: dict[str, float] = {}
         self._called_at: dict[str, float] = {}
         self._joined_at: dict[str, float] = {}
+        self._drained_at: dict[str, float] = {}
         self._taken_in: ScalingInfo | None = None
 
     def on_start(self) -> None:
@@ -129,7 +130,10 @@ class MercyChecks:
     def on_terminate_call(self, instance_ids: Sequence[str]) -> None:
         """Each machine that is to end, with the reason on record."""
         for instance_id in instance_ids:
-            self._called_at[instance_id] = self._watch.now
+            name = self._watch.cloud.machines[instance_id].agent_name
+            # Of an agent that came after the scheduler had said that there is none, only a view can tell.
+            unheard = name not in self._watch.agents
+            self._called_at[instance_id] = self._drained_at.get(name, math.inf) if unheard else self._watch.now
             ledger = self._watch.ledger
             record, reason = ledger.records.get(instance_id), ledger.decided.get(instance_id)
             ending = None if record is None else record.termination
@@ -182,6 +186,8 @@ class MercyChecks:
         name = str(fields.get("agent"))
         if what == "scheduler joined":
             self._joined_at[name] = self._watch.now
+        if what == "scheduler drain":
+            self._drained_at[name] = self._watch.now
         if what != "scheduler killed":
             return
         reason, watch = self._ended_by_us.get(name), self._watch
@@ -189,7 +195,7 @@ class MercyChecks:
         # A machine that is up lost its agent by itself; so has one that somebody else has stopped.
         if reason is None or machine is None or machine.state in _COUNTED or machine.detail:
             return
-        # Nobody can know of an agent that comes while the call is on its way.
+        # Nobody can know of an agent that comes while the call is on its way, or its drain's answer.
         came_later = self._joined_at.get(name, -math.inf) > self._called_at.get(machine.id, math.inf)
         if reason.needs_drain and name in watch.released and name not in watch.forgotten and not came_later:
             watch.violated("I4", f"{fields['job']} was killed on {name} ({reason.value}), which was released")

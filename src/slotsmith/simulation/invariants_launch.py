@@ -220,6 +220,7 @@ class DemandedChecks:
         known = self._watch.ledger.intents
         before = {i.token: i for i in changes.intents if i.token in known}
         ending = {record.instance.id for record in changes.instances if record.termination is not None}
+        ending |= set(view.fleet.ids(view.fleet.reclaimed))
         coming, there = self._supply(told, policy, ending | {each.id for each in decision.terminations}, before)
         # What takes the place of others is launched without a need, see `invariants_moves`.
         count = sum(launch.count for launch in decision.launches if not launch.replaces)
