@@ -132,8 +132,8 @@ class MercyChecks:
         for instance_id in instance_ids:
             name = self._watch.cloud.machines[instance_id].agent_name
             # Of an agent that came after the scheduler had said that there is none, only a view can tell.
-            unheard = name not in self._watch.agents
-            self._called_at[instance_id] = self._drained_at.get(name, math.inf) if unheard else self._watch.now
+            asked_at = self._drained_at.get(name, math.inf) if name not in self._watch.agents else math.inf
+            self._called_at[instance_id] = min(self._watch.now, asked_at)
             ledger = self._watch.ledger
             record, reason = ledger.records.get(instance_id), ledger.decided.get(instance_id)
             ending = None if record is None else record.termination
