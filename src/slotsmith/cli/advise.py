@@ -54,8 +54,8 @@ def advise(
 ) -> int:
     """Try other settings on the tasks that were, and name those that would have been better.
 
-    Each is a whole simulation, as `slotsmith simulate` makes it: other idle periods, a learned headroom, one market or
-    one instance type alone. With --trace the tasks are those of a file, with --from-store those that the pool itself
+    Each is a simulation, as `slotsmith simulate` makes it: other idle periods or a learned one, a learned headroom, one
+    market or one instance type alone. With --trace the tasks are those of a file, with --from-store those that the pool itself
     has had. What a pool of a real cloud may launch, at what price and how fast, is taken from its record.
     """
     if (trace is None) == (not from_store):
@@ -74,7 +74,7 @@ def advise(
     asked = _Asked(settings, config, store, since)
     work = _traced(asked, trace, window) if trace is not None else _remembered(asked)
     tried = choices(settings.policy(), work.provider)
-    trials = [Trial(each.policy, each.provider, work.jobs, work.window) for each in tried]
+    trials = [Trial(each.policy, each.provider, work.jobs, work.window, whole=False) for each in tried]
     runs = run_several(trials, [each.label for each in tried])
     advice = advised(runs)
     if json_output:
