@@ -55,8 +55,8 @@ def advise(
     """Try other settings on the tasks that were, and name those that would have been better.
 
     Each is a simulation, as `slotsmith simulate` makes it: other idle periods or a learned one, a learned headroom, one
-    market or one instance type alone. With --trace the tasks are those of a file, with --from-store those that the pool itself
-    has had. What a pool of a real cloud may launch, at what price and how fast, is taken from its record.
+    market or one instance type alone. With --trace the tasks are those of a file, with --from-store those that the pool
+    itself has had. What a pool of a real cloud may launch, at what price and how fast, is taken from its record.
     """
     if (trace is None) == (not from_store):
         raise CommandError("say --trace FILE or --from-store: where the tasks come from")
