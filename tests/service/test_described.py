@@ -43,9 +43,9 @@ def schemathesis(directory: Path, address: str, seconds: int, *checks: str) -> t
 
 
 def pool(name: str, **scheduler: Any) -> dict[str, Any]:
-    """Its limits will be raised to anything, so its agents end at once: then one at a time is launched."""
+    """Its limits will be raised to anything, so its agents end at once, and no more than a few are ever there."""
     provider = {"type": "local", "command": "false", "slots": 1}
-    return {"name": name, "scheduler": scheduler, "provider": provider, "max_instances": 2}
+    return {"name": name, "scheduler": scheduler, "provider": provider, "max_instances": 2, "max_slots": 4}
 
 
 @pytest.mark.timeout(1800)
