@@ -33,7 +33,9 @@ def with_foresight(scenario: Scenario) -> Scenario:
     policies = (scenario.policy, *(policy for _, policy in scenario.policies))
     if random.random() >= _SHARE or any(policy.headroom_slots for policy in policies):
         return scenario
-    spare = random.random() < 0.8
+    # Where there are several sizes, how many instances the headroom takes depends on which are there.
+    alike = len({each.capacity.slots for each in scenario.provider.offerings}) == 1
+    spare = random.random() < 0.8 and alike
     target = Target(
         max_extra_cost=random.choice((0.0, 0.1, 1.0)),
         wait_p95=random.choice((None, None, 60.0)),
