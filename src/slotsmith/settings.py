@@ -29,11 +29,7 @@ _AUTO: Final = "auto"
 
 
 def _read_duration_or_auto(value: Any) -> float | str:
-    if value == _AUTO:
-        return _AUTO
-    if not isinstance(value, str):
-        raise ValueError(f"expected auto, or a duration with a unit like 90s, 20m or 1h30m; got {value!r}")
-    return parse_duration(value)
+    return _AUTO if value == _AUTO else _read_duration(value)
 
 
 def _check_above_zero(value: float | str) -> float | str:

@@ -243,7 +243,7 @@ def test_an_idle_period_can_be_learned(more: str, period: float, target: Target)
         ("max_slots: 1.5", "max_slots: expected a whole number"),
         ("headroom: 4", "headroom: expected a mapping, got 4"),
         ("max_idle_agent_period: never", "max_idle_agent_period: expected a duration with a unit like 90s, 20m or"),
-        ("max_idle_agent_period: 90", "max_idle_agent_period: expected auto, or a duration with a unit like 90s"),
+        ("max_idle_agent_period: 90", "max_idle_agent_period: expected a duration with a unit like 90s"),
         ("max_idle_agent_period: 0s", "max_idle_agent_period: expected more than 0, got '0s'"),
         ("headroom: {slot: 4}", "headroom.slot: unknown key 'slot', did you mean 'slots'?"),
         ("group_priorities: {a: high}", "group_priorities.a: expected a whole number, got 'high'"),

@@ -18,6 +18,7 @@ from slotsmith.schedulers.simulated import Job
 from slotsmith.simulation.choice import with_choice
 from slotsmith.simulation.draw import _plain, draw
 from slotsmith.simulation.invariants_moves import MoveChecks
+from slotsmith.simulation.learned import with_foresight
 from slotsmith.simulation.replicas import with_replicas
 from slotsmith.simulation.scenario import Scenario
 from slotsmith.simulation.world import run_scenario
@@ -123,7 +124,7 @@ def test_it_is_found(
 
 def test_a_small_part_of_all_seeds_consolidates_and_the_others_are_as_they_were() -> None:
     def without(seed: int) -> Scenario:
-        return with_replicas(with_choice(_plain(seed)))
+        return with_foresight(with_replicas(with_choice(_plain(seed))))
 
     seeds = range(400)
     drawn = [draw(seed) for seed in seeds]
