@@ -12,7 +12,7 @@ from slotsmith.simulation.swarm import Summary, main, run_chunk, swarm
 SEEDS = 150
 FOUND = {
     628: "the program died while the disk hung, so that nothing of what it had seen could be on record",
-    2730: "a view that comes while a pass is being written waits for its end before the pause begins",
+    2730: "a view that came while a pass was being written waited for its end before the pause began",
     2765: "a view came while the program was stopping, which decides nothing more",
     3162: "an instance that is being reclaimed counts for nothing, also when its agent has come back",
     4089: "a headroom cannot be kept where the maximum does not leave room for it",

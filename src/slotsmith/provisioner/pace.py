@@ -13,9 +13,11 @@ from typing import Final
 GATHER: Final = 0.005
 """Seconds between two passes of a pool, at least."""
 LONGEST_GATHER: Final = 0.9
-"""Seconds that they grow to: what is pushed is decided upon within a second of the pass under way."""
+"""Seconds that they grow to: what is pushed is decided upon within a second."""
 GATHER_WHEN_FULL: Final = 8.0
-"""Seconds between two passes of a pool if passes took all the time there is; less in proportion to what they take.
+"""Seconds from the beginning of a pool's pass to that of its next one if passes took all the time there is.
+
+They are less in proportion to what passes take.
 
 A hundred pools of which each is pushed to all the time, with passes of 1 ms, keep an eighth of a core busy by that."""
 _MEMORY: Final = 1.0
@@ -36,7 +38,7 @@ class Pace:
         self._at = now
 
     def gather(self, now: float) -> float:
-        """Seconds from the end of a pool's pass to the beginning of its next one, at least."""
+        """Seconds from the beginning of a pool's pass to that of its next one, at least."""
         return max(GATHER, min(LONGEST_GATHER, GATHER_WHEN_FULL * self._busy_at(now) / _MEMORY))
 
     def _busy_at(self, now: float) -> float:

@@ -97,7 +97,7 @@ class Provisioner:
             provider, scheduler, clock=clock, on_listing=self._listed, on_news=self._woken.set, log=self._log
         )
         self._ready: Pool | None = None
-        self._passed_at = -math.inf
+        self._pass_began = self._passed_at = -math.inf
         self._passes = 0
         self._pace = pace or Pace()
         self._is_urgent = False
@@ -415,7 +415,8 @@ class Provisioner:
                 self._woken.set()
 
     async def _run_pass(self, pool: Pool) -> None:
-        began = self._clock.now()
+        # What comes while a pass is being written waits no longer for the next one than what comes after it.
+        began = self._pass_began = self._clock.now()
         self._passes += 1
         # Whatever a pass begins logs with its number too.
         with structlog.contextvars.bound_contextvars(**{"pass": self._passes}), self._around_pass(self._passes):
@@ -436,7 +437,8 @@ class Provisioner:
                 await self._woken.wait()
         now = self._clock.now()
         gather = GATHER if self._is_urgent else self._pace.gather(now)
-        await self._clock.sleep(self._rules.next_tick(max(now, self._passed_at + gather)) - now)
+        soonest = max(now, self._passed_at + GATHER, self._pass_began + gather)
+        await self._clock.sleep(self._rules.next_tick(soonest) - now)
         self._woken.clear()
         self._is_urgent = False
 

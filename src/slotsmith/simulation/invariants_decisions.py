@@ -21,10 +21,8 @@ from slotsmith.store.base import Changes
 
 Decide = Callable[[View, Policy, float], Decision]
 
-REACTION: Final = 1.25
-"""Seconds within which a new view is decided upon, whatever the cloud does.
-
-A pause of at most 0.9 s begins when the pass under way is on record, for which the simulated disk takes its time."""
+REACTION: Final = 1.0
+"""Seconds within which a new view is decided upon, whatever the cloud does."""
 _SUMMARIES: Final = 3
 
 

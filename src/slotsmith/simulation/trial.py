@@ -76,9 +76,9 @@ class Trial:
     whole: bool = True
 
     @property
-    def ends_early(self) -> bool:
-        """Without faults what has started ends, and what comes later changes no figure."""
-        return not self.whole and self.window is not None and self.faults == "none"
+    def _wanted_until(self) -> float | None:
+        """Without faults what has started ends, and what comes after the window changes no figure."""
+        return self.window[1] if self.window and not self.whole and self.faults == "none" else None
 
     def scenario(self) -> Scenario:
         """The world of this trial. Faults strike until the last task is submitted."""
@@ -94,7 +94,7 @@ class Trial:
             crashes=level.crashes,
             store_faults=level.store,
             faulty_until=0.0 if self.faults == "none" else max((job.submit_s for job in jobs), default=0.0),
-            wanted_until=self.window[1] if self.window and self.ends_early else None,
+            wanted_until=self._wanted_until,
             rules=self.rules,
             scheduler_seed=self.seed,
             summaries=False,
@@ -124,7 +124,7 @@ def run_trial(trial: Trial, progress: Callable[[float], None]) -> TrialResult:
         now=outcome.ended_at,
         capacity=capacity,
         max_instances=most,
-        started_is_done=trial.ends_early,
+        started_is_done=scenario.wanted_until is not None,
     )
     able = [job for job in scenario.jobs if can_run(job, capacity, most)]
     bound = lower_bound(able, capacity, start=start, end=end, lead_s=lead)
