@@ -8,7 +8,19 @@ from random import Random
 import numpy as np
 import pytest
 
-from slotsmith.core.rises import CELLS, MEMORY, PEAK_CELLS, SINCE_RISE, Rises, likely, observed, of_body, to_body
+from slotsmith.core.rises import (
+    CELLS,
+    LATELY,
+    MEMORY,
+    PEAK_CELLS,
+    SINCE_RISE,
+    Rises,
+    likely,
+    likely_lately,
+    observed,
+    of_body,
+    to_body,
+)
 from slotsmith.core.shadows import NO_SHADOW, Moment, Shadow, followed
 
 BOOT = 160.0
@@ -52,7 +64,7 @@ def test_rises_are_counted_as_a_slow_reckoning_does(seed: int) -> None:
     rises = Rises.begin(BOOT, 0.0, 5)
     for at, level in demand[1:]:
         rises = observed(rises, at, level)
-    expected = np.zeros_like(rises.counts)
+    expected, lately = np.zeros_like(rises.counts), np.zeros_like(rises.lately)
     # The end of cell n is at (n + 1) cells.
     for number in range(rises.number - CELLS):
         end = (number + 1) * CELL
@@ -61,8 +73,10 @@ def test_rises_are_counted_as_a_slow_reckoning_does(seed: int) -> None:
         rise = highest(demand, end - 1e-9, end + BOOT) - before
         age = (rises.number - number - 1 - CELLS) * CELL
         expected[kind(fall, end - rose_at(demand, end)), min(rise, 64)] += math.exp(-age / MEMORY)
+        lately[min(rise, 64)] += math.exp(-age / LATELY)
     assert rises.number > 100
     np.testing.assert_allclose(rises.counts / rises.scale, expected, rtol=1e-9)
+    np.testing.assert_allclose(rises.lately, lately, rtol=1e-9)
 
 
 def test_what_is_likely_covers_the_share_that_was_asked_for() -> None:
@@ -105,6 +119,24 @@ def test_soon_after_work_came_more_of_it_is_likely() -> None:
     assert likely(observed(rises, 1_090_001.0, 1), (0.9,)) == [2]
 
 
+def test_what_came_lately_is_known_apart_from_what_comes_as_a_rule() -> None:
+    """A day of rises by five, then hours of rises by one."""
+    rises, now = Rises.begin(BOOT, 0.0, 0), 0.0
+    for number in range(150):
+        for level in (0, 5 if number < 120 else 1):
+            now += 2 * BOOT
+            rises = observed(rises, now, level)
+    now += 2 * BOOT
+    rises = observed(rises, now, 0)
+    assert likely_lately(rises, (0.98,)) == [1]
+    assert _edge_of(rises.counts.sum(axis=0), 0.98) == 5
+    assert likely_lately(Rises.begin(BOOT, 0.0, 3), (0.5, 0.99)) == [0, 0]
+
+
+def _edge_of(counts: np.typing.NDArray[np.float64], share: float) -> int:
+    return int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
+
+
 def test_where_nobody_looked_nothing_is_counted() -> None:
     rises = observed(Rises.begin(BOOT, 0.0, 0), 500.0, 4)
     later = observed(rises, 500.0 + (PEAK_CELLS + 100) * CELL, 900)
@@ -112,6 +144,7 @@ def test_where_nobody_looked_nothing_is_counted() -> None:
     assert later.peaks == ()
     assert later.level == 900
     assert (later.counts == rises.counts).all()
+    assert (later.lately == rises.lately).all()
 
 
 def test_a_body_keeps_what_was_counted() -> None:
@@ -120,6 +153,7 @@ def test_a_body_keeps_what_was_counted() -> None:
         rises = observed(rises, at, level)
     again = of_body(to_body(rises), 9999.0)
     np.testing.assert_allclose(again.counts, rises.counts / rises.scale, rtol=1e-5)
+    np.testing.assert_allclose(again.lately, rises.lately, rtol=1e-5)
     assert again.cell == rises.cell
     assert again.ends > 9999.0
     with pytest.raises(ValueError, match="not numbers"):

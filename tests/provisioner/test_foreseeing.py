@@ -38,19 +38,22 @@ def jobs(random: Random, days: float) -> Iterator[Job]:
         yield Job(f"job-{at:.3f}", round(at, 3), round(random.expovariate(1 / 3600), 3) + 1, Resources(2))
 
 
-def test_in_a_simulated_pool_it_halves_the_wait_at_little_cost_and_breaks_no_promise() -> None:
+def test_in_simulated_pools_it_halves_the_wait_at_no_cost_and_breaks_no_promise() -> None:
+    """Three of them: what one day brings is much a matter of chance."""
     kind = SimulatedType(name="two", slots=2, price_per_hour=1.0)
     settings = SimulatedSettings(type="simulated", instance_types=(kind,), boot_time="180s", join_time="10s")
     policy = Policy(max_instances=100, max_idle_agent_period=1200.0)
-    window = (0.4 * 86400, 86400.0)
-    plain = Trial(policy, settings, tuple(jobs(Random(1), 1.0)), window)
-    without, with_it = (
-        run_trial(replace(plain, policy=replace(policy, foresight=target)), lambda _: None).figures
-        for target in (None, Target())
-    )
-    assert without["violations"] == with_it["violations"] == []
-    assert with_it["wait_s"]["mean"] < 0.5 * without["wait_s"]["mean"]
-    assert with_it["instance_hours"] < 1.03 * without["instance_hours"]
+    hours, waits = {False: 0.0, True: 0.0}, {False: 0.0, True: 0.0}
+    for seed in (1, 2, 3):
+        plain = Trial(policy, settings, tuple(jobs(Random(seed), 1.0)), (0.4 * 86400, 86400.0))
+        for target in (None, TARGET):
+            trial = replace(plain, policy=replace(policy, foresight=target))
+            figures = run_trial(trial, lambda _: None).figures
+            assert figures["violations"] == []
+            hours[target is TARGET] += figures["instance_hours"]
+            waits[target is TARGET] += figures["wait_s"]["mean"]
+    assert waits[True] < 0.5 * waits[False]
+    assert hours[True] < hours[False]
 
 
 async def _busy_day(world: World, passes: int) -> None:

@@ -1,10 +1,11 @@
 """Foresight: how many slots a pool should keep free for work that has not come yet, learned from its own demand.
 
 It knows by how much the demand is likely to rise within one boot delay (`core.rises`), and several ways of holding
-spare for that: for which share of such rises it is to be enough. Each way is followed by a fleet that is only reckoned
-(`core.shadows`), beside one for the pool without foresight. From time to time the way is chosen that would have been
-best lately within what it may cost. Where none is good enough, the pool is run as if there was no foresight. How long
-idle agents are kept may be learned as well (`core.idle_period`), with spare or without.
+spare for that: for which share of the rises it is to be enough, of those in cases like the present one or of all of the
+last hours. Each way is followed by a fleet that is only reckoned (`core.shadows`), beside one for the pool without
+foresight. From time to time the way is chosen that would have been best lately within what it may cost. Where none is
+good enough, the pool is run as if there was no foresight. How long idle agents are kept may be learned as well
+(`core.idle_period`), with spare or without.
 
 All of it is a pure function: frozen state and a view in, frozen state out. `foreseen` says what follows from a state.
 """
@@ -28,8 +29,8 @@ from slotsmith.model.durations import format_duration
 from slotsmith.model.foresight import Foreseen, Target
 from slotsmith.model.policy import Policy
 
-SHARES: Final = (0.5, 0.8, 0.9, 0.925, 0.95, 0.965, 0.98, 0.99, 0.995)
-"""The ways of holding spare: it is enough in this share of cases like the present one."""
+SHARES: Final = (0.8, 0.9, 0.925, 0.9375, 0.95, 0.965, 0.98, 0.99, 0.995)
+"""In so many of the cases spare is to be enough."""
 SHORT_IDLE: Final = 0.05
 """With spare, idle agents beyond it go after this part of the idle period: spare is what serves the next task then."""
 SHORTEST_IDLE: Final = 1 / 3
@@ -57,7 +58,7 @@ _MOST_OFFERINGS: Final = 64
 class Foresight:
     """What has been learned. `boots`: the boot delay of each offering in seconds, of agents that `joined_until` then.
 
-    `ways` are the shadows of the pool without foresight, and of each of `SHARES`; `pool` is that of what was really
+    `ways` are the shadows of the pool without foresight, and of each of `WAYS`; `pool` is that of what was really
     chosen; `way` is the present choice, made before `choose_at`. `watched` is for how long. `periods` are the shadows
     of each of `PERIODS`, and `period` the place of the one in force; None = that of the policy.
     """
@@ -77,6 +78,16 @@ class Foresight:
     cost_limit_binds: bool = False
     periods: tuple[Shadow, ...] = ()
     period: int | None = None
+
+
+class Way(NamedTuple):
+    """A way of holding spare: enough in this share of cases like the present one, or of all of the last hours."""
+
+    share: float
+    lately: bool
+
+
+WAYS: Final = tuple(Way(share, lately) for lately in (False, True) for share in SHARES)
 
 
 class _Spare(NamedTuple):
@@ -192,7 +203,7 @@ def of_body(body: Mapping[str, Any], now: float) -> Foresight:
     try:
         ways = tuple(_shadow_of(each, now) for each in body["ways"])
         periods = tuple(_shadow_of(each, now) for each in body["periods"])
-        if len(ways) not in (0, len(SHARES) + 1) or not 0 <= body["way"] <= len(SHARES):
+        if len(ways) not in (0, len(WAYS) + 1) or not 0 <= body["way"] <= len(WAYS):
             raise ValueError("other ways of holding spare")
         if len(periods) not in (0, len(PERIODS)) or body["period"] not in (None, *range(len(PERIODS))):
             raise ValueError("other idle periods")
@@ -246,7 +257,7 @@ def _spare(rises: Rises, found: Seen | None, way: int) -> _Spare:
 def _spares(rises: Rises, found: Seen | None) -> list[_Spare]:
     """What each way asks for now: slots, and the idle instances that takes beside the room on busy ones."""
     room, size = (found.room, found.size) if found is not None else (0, 1)
-    slots = [0, *learned.likely(rises, SHARES)]
+    slots = [0, *learned.likely(rises, SHARES), *learned.likely_lately(rises, SHARES)]
     return [_Spare(each, math.ceil(max(0, each - room) / size)) for each in slots]
 
 
@@ -254,7 +265,7 @@ def _followed(state: Foresight, moment: Moment, policy: Policy, target: Target, 
     """With all ways of holding spare at that moment, and a new choice if one is due."""
     assert state.rises is not None, "foresight has begun"
     short, whole = idle_period(policy, moment.boot), policy.max_idle_agent_period
-    old = state.ways or (Shadow(moment.now),) * (len(SHARES) + 1)
+    old = state.ways or (Shadow(moment.now),) * (len(WAYS) + 1)
     was = state.pool if state.ways else Shadow(moment.now)
     asked = _spares(state.rises, state.seen)
     ways = tuple(
@@ -298,11 +309,12 @@ def _choice(ways: tuple[Shadow, ...], pool: Shadow, target: Target) -> tuple[int
 
 
 def _why(state: Foresight, base: Shadow) -> str:
-    chosen = state.ways[state.way]
+    chosen, way = state.ways[state.way], WAYS[state.way - 1]
+    what = "what came within a boot delay in the last hours" if way.lately else "what may come within a boot delay"
     cost = 100 * (chosen.cost / base.cost - 1) if base.cost > 0 else 0.0
     saved = 100 * (1 - chosen.waited / base.waited) if base.waited > 0 else 0.0
     return (
-        f"spare for {100 * SHARES[state.way - 1]:g} % of what may come within a boot delay would lately have saved "
+        f"spare for {100 * way.share:g} % of {what} would lately have saved "
         f"{saved:.0f} % of the waiting at {cost:+.1f} % of the cost"
     )
 

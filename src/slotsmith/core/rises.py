@@ -3,8 +3,9 @@
 Time is divided into cells of a sixteenth of the boot delay. For each cell, once a boot delay has passed, it is known by
 how much the demand rose above its level at the end of that cell. Those rises are counted by what could be seen then:
 how far the demand had fallen below its recent peak (after a fall the same work often comes back, at a peak it seldom
-grows further), and how long ago it rose last (work comes in bursts). What is older counts less. The size of what is
-kept does not depend on the size of the pool.
+grows further), and how long ago it rose last (work comes in bursts). Beside that, all rises of the last hours are
+counted together: in some pools what happens now says more than what moments like this one were followed by. What is
+older counts less. The size of what is kept does not depend on the size of the pool.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ PEAK_CELLS: Final = 640
 """The recent peak is that of so many cells: 40 boot delays."""
 MEMORY: Final = 86400.0
 """Seconds after which a rise counts a factor e less: hours of the day differ, and so do weeks."""
+LATELY: Final = 7200.0
+"""The same for the rises of the last hours, which are not told apart."""
 SINCE_RISE: Final = (0.25, 1.0, 4.0)
 """Boot delays since the demand rose last, that tell one kind of cell from the next."""
 _FALLS: Final = 16
@@ -41,7 +44,8 @@ class Rises:
 
     `level` and `peak` are of the present cell; the demand `rose_at` last. `recent` are the level at the end, the peak
     and the kind of the last cells; `peaks` number and peak of those that may yet be the highest of the recent ones.
-    `counts`, by kind of cell and size of the rise, are in units of `scale`.
+    `counts`, by kind of cell and size of the rise, are in units of `scale`; `lately`, by size alone, are those of the
+    last hours.
     """
 
     cell: float
@@ -55,6 +59,7 @@ class Rises:
     peaks: tuple[tuple[int, int], ...] = ()
     scale: float = 1.0
     counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros((_KINDS, _SIZES)))
+    lately: NDArray[np.float64] = field(default_factory=lambda: np.zeros(_SIZES))
 
     @classmethod
     def begin(cls, boot: float, now: float, level: int) -> Rises:
@@ -72,8 +77,9 @@ def observed(rises: Rises, now: float, level: int) -> Rises:
     if passed > PEAK_CELLS:
         # Nobody has looked for so long that what happened meanwhile is not known.
         begun = Rises.begin(rises.cell * CELLS, now, level)
-        return replace(begun, number=rises.number, scale=rises.scale, counts=rises.counts)
+        return replace(begun, number=rises.number, scale=rises.scale, counts=rises.counts, lately=rises.lately)
     counts, scale, growth = rises.counts.copy(), rises.scale, math.exp(rises.cell / MEMORY)
+    lately, faded = rises.lately, math.exp(-rises.cell / LATELY)
     recent, peaks, number, peak = list(rises.recent), list(rises.peaks), rises.number, rises.peak
     for passing in range(passed):
         while peaks and peaks[-1][1] <= peak:
@@ -87,19 +93,31 @@ def observed(rises: Rises, now: float, level: int) -> Rises:
         scale *= growth
         if len(recent) > CELLS:
             base, _, kind = recent.pop(0)
-            counts[kind, _size(max(each[1] for each in recent) - base)] += scale
+            size = _size(max(each[1] for each in recent) - base)
+            counts[kind, size] += scale
+            lately = lately * faded
+            lately[size] += 1.0
         peak = rises.level
     if scale > _LARGEST_SCALE:
         counts, scale = counts / scale, 1.0
     ends = rises.ends + passed * rises.cell
-    recent_peaks = tuple(recent), tuple(peaks)
-    return Rises(rises.cell, now, ends, level, max(peak, level), rose_at, number, *recent_peaks, scale, counts)
+    seen = tuple(recent), tuple(peaks), scale, counts, lately
+    return Rises(rises.cell, now, ends, level, max(peak, level), rose_at, number, *seen)
 
 
 def likely(rises: Rises, shares: Sequence[float]) -> list[int]:
     """For each share: by how many slots the demand rises at most in that share of cases like the present one."""
     highest = max(rises.peaks[0][1], rises.peak) if rises.peaks else rises.peak
-    sums = np.cumsum(rises.counts[_kind(rises, highest - rises.level, rises.at)])
+    return _covering(rises.counts[_kind(rises, highest - rises.level, rises.at)], shares)
+
+
+def likely_lately(rises: Rises, shares: Sequence[float]) -> list[int]:
+    """The same for that share of all cases of the last hours."""
+    return _covering(rises.lately, shares)
+
+
+def _covering(counts: NDArray[np.float64], shares: Sequence[float]) -> list[int]:
+    sums = np.cumsum(counts)
     total = float(sums[-1])
     if not total:
         return [0] * len(shares)
@@ -110,7 +128,8 @@ def to_body(rises: Rises) -> dict[str, Any]:
     """JSON-ready, without what a restart makes worthless: the last cells."""
     counts = rises.counts / rises.scale
     kept = [[kind, size, float(f"{counts[kind, size]:.6g}")] for kind, size in np.argwhere(counts > 0).tolist()]
-    return {"cell": rises.cell, "kinds": _KINDS, "counts": kept}
+    lately = [[size, float(f"{rises.lately[size]:.6g}")] for size in np.flatnonzero(rises.lately).tolist()]
+    return {"cell": rises.cell, "kinds": _KINDS, "counts": kept, "lately": lately}
 
 
 def of_body(body: Mapping[str, Any], now: float) -> Rises:
@@ -120,10 +139,13 @@ def of_body(body: Mapping[str, Any], now: float) -> Rises:
     counts = np.zeros((_KINDS, _SIZES))
     for kind, size, count in body["counts"]:
         counts[int(kind), int(size)] = float(count)
+    lately = np.zeros(_SIZES)
+    for size, count in body["lately"]:
+        lately[int(size)] = float(count)
     cell = float(body["cell"])
-    if not (cell > 0 and math.isfinite(cell) and np.isfinite(counts).all()):
+    if not (cell > 0 and math.isfinite(cell) and np.isfinite(counts).all() and np.isfinite(lately).all()):
         raise ValueError("rises that are not numbers")
-    return Rises(cell, now, now + cell, 0, 0, counts=counts)
+    return Rises(cell, now, now + cell, 0, 0, counts=counts, lately=lately)
 
 
 def _kind(rises: Rises, fallen: int, now: float) -> int:

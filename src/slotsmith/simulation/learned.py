@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from slotsmith.clock import Random
-from slotsmith.core.foresight import EVIDENCE, SHARES, Foresight, to_body
+from slotsmith.core.foresight import EVIDENCE, WAYS, Foresight, to_body
 from slotsmith.core.idle_period import PERIODS
 from slotsmith.core.rises import Rises
 from slotsmith.core.shadows import Shadow
@@ -59,16 +59,16 @@ def _learned(random: Random, provider: SimulatedSettings) -> Foresight:
     boot = max(1.0, provider.boot_time + provider.join_time)
     largest = max(1, provider.largest.capacity.slots)
     begun = Rises.begin(boot, 0.0, 0)
-    counts = np.zeros_like(begun.counts)
-    for kind in range(len(counts)):
+    counts, lately = np.zeros_like(begun.counts), np.zeros_like(begun.lately)
+    for row in (*counts, lately):
         for _ in range(3):
-            counts[kind, random.randint(0, min(2 * largest, counts.shape[1] - 1))] += 1.0
-    best = random.randint(1, len(SHARES))
-    waited = [_HOUR if way != best else 0.0 for way in range(len(SHARES) + 1)]
+            row[random.randint(0, min(2 * largest, len(row) - 1))] += 1.0
+    best = random.randint(1, len(WAYS))
+    waited = [_HOUR if way != best else 0.0 for way in range(len(WAYS) + 1)]
     return Foresight(
         boots={each.name: boot for each in provider.offerings},
         joined_until=0.0,
-        rises=replace(begun, counts=counts),
+        rises=replace(begun, counts=counts, lately=lately),
         ways=tuple(Shadow(0.0, cost=_BEFORE, waited=each, late=each / _HOUR, rises=2.0) for each in waited),
         pool=Shadow(0.0, cost=_BEFORE, waited=_HOUR),
         watched=2 * EVIDENCE,
