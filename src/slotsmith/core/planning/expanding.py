@@ -60,17 +60,20 @@ class Expander:
     def _split(self, row: Row) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
         """The bins of a row, apart where their tasks are of different lots."""
         left = row.bins
+        wanted = [(self._queues[item], times) for item, times in row.pattern]
         while left:
-            heads = [self._queues[item][0] for item, _ in row.pattern]
-            count = min([left, *(head[1] // times for head, (_, times) in zip(heads, row.pattern, strict=True))])
+            count = min(left, *[queue[0][1] // times for queue, times in wanted])
             if count:
-                for head, (item, times) in zip(heads, row.pattern, strict=True):
-                    head[1] -= times * count
-                    if not head[1]:
-                        self._queues[item].pop(0)
                 # An item is not in two lots of one bin here, so no two numbers are the same.
-                units = [(head[0], times) for head, (_, times) in zip(heads, row.pattern, strict=True)]
-                yield count, tuple(sorted(units))
+                units = []
+                for queue, times in wanted:
+                    head = queue[0]
+                    head[1] -= times * count
+                    units.append((head[0], times))
+                    if not head[1]:
+                        queue.pop(0)
+                units.sort()
+                yield count, tuple(units)
             else:
                 yield 1, tuple(sorted(part for item, times in row.pattern for part in self._take(item, times)))
             left -= count or 1

@@ -43,10 +43,10 @@ def held(rows: Iterable[Row], items: int) -> Ints:
 
 def cost(rows: Iterable[Row], model: Model) -> float:
     """Dollars per hour of the new instances, added up so that the order of the rows does not matter."""
+    owners, bins = np.array([(row.owner, row.bins) for row in rows], np.int64).reshape(-1, 2).T
+    kinds = owners - len(model.piles)
     bought = np.zeros(model.kinds, np.int64)
-    for row in rows:
-        if row.owner >= len(model.piles):
-            bought[row.owner - len(model.piles)] += row.bins
+    np.add.at(bought, kinds[kinds >= 0], bins[kinds >= 0])
     return float((bought * model.prices).sum())
 
 
@@ -75,7 +75,8 @@ def merged(rows: Iterable[Row]) -> list[Row]:
 class Filling:
     """Rows of bins as they are filled, in the order in which they are tried."""
 
-    def __init__(self, model: Model, rows: Sequence[Row]) -> None:
+    def __init__(self, model: Model, rows: Sequence[Row], used: Floats | None = None) -> None:
+        """`used` is `use_of` these rows, where that is known."""
         self._model = model
         self._owner_room = np.vstack([model.free, model.rooms]) if len(model.rooms) else model.free
         self._allowed = np.hstack([model.accepts, model.fits])
@@ -89,7 +90,7 @@ class Filling:
         self._size = size
         if size:
             owners = np.array([row.owner for row in rows])
-            self._room[:, :size] = (self._owner_room[owners] - use_of(rows, model)).T
+            self._room[:, :size] = (self._owner_room[owners] - (use_of(rows, model) if used is None else used)).T
             self._meta[:, :size] = (owners, [row.bins for row in rows], -1 - np.arange(size))
 
     @classmethod
@@ -161,27 +162,36 @@ class Filling:
         )
 
     def _pattern(self, node: int, known: dict[int, Pattern]) -> Pattern:
+        if node < 0:
+            return self._start(node)
         if node not in known:
             parts: dict[int, int] = {}
             at = node
             while at >= 0:
                 at, item, times = self._nodes[at]
                 parts[item] = parts.get(item, 0) + times
-            for item, times in self._starts[-1 - at] if -1 - at < len(self._starts) else ():
+            for item, times in self._start(at):
                 parts[item] = parts.get(item, 0) + times
             known[node] = tuple(sorted(parts.items()))
         return known[node]
 
+    def _start(self, node: int) -> Pattern:
+        """What a bin held when it was given; one that was opened since held nothing."""
+        return self._starts[-1 - node] if -1 - node < len(self._starts) else ()
+
     def _fitting(self, item: int, count: int, start: int, stop: int) -> tuple[Ints, Ints]:
         """The rows from `start` to `stop` with room, and how many of up to `count` go into each bin."""
         size = self._model.sizes[item]
-        asked = np.flatnonzero(size)
-        fits = np.logical_and.reduce([self._room[index, start:stop] >= size[index] for index in asked])
-        fits &= self._meta[1, start:stop] > 0
+        asked = size.nonzero()[0].tolist()
+        fits = self._meta[1, start:stop] > 0
+        for index in asked:
+            fits &= self._room[index, start:stop] >= size[index]
         if not self._anywhere:
             fits &= self._allowed[item, self._meta[0, start:stop]]
-        rows = np.flatnonzero(fits) + start
-        times = np.minimum.reduce([self._room[index, rows] // size[index] for index in asked])
+        rows = fits.nonzero()[0] + start
+        times = self._room[asked[0], rows] // size[asked[0]]
+        for index in asked[1:]:
+            times = np.minimum(times, self._room[index, rows] // size[index])
         return rows, np.minimum(times, count).astype(np.int64)
 
     def _fill(self, item: int, count: int, start: int, stop: int) -> int:

@@ -81,6 +81,7 @@ class FirstFit:
     def __init__(self, model: Model, rows: Sequence[Row], ceiling: Ceiling, opening: Opening) -> None:
         self._model, self._ceiling = model, ceiling
         self.filling = Filling(model, rows)
+        self._known_times: dict[int, Ints] = {}
         self._choose: Callable[[int], Ints] = self._by_unit if opening is Opening.BY_UNIT else self._cheapest
 
     def serve(self, lot: Lot, count: int) -> int:
@@ -118,11 +119,13 @@ class FirstFit:
         return int(self._times_in(item)[kind])
 
     def _times_in(self, item: int) -> Ints:
-        size = self._model.sizes[item]
-        asked = size > 0
-        times = np.floor(self._model.rooms[:, asked] / size[asked]).min(axis=1)
-        held: Ints = np.where(self._model.fits[item], times, 0).astype(np.int64)
-        return held
+        """How many of an item a new instance of each kind holds."""
+        if item not in self._known_times:
+            size = self._model.sizes[item]
+            asked = size > 0
+            times = np.floor(self._model.rooms[:, asked] / size[asked]).min(axis=1)
+            self._known_times[item] = np.where(self._model.fits[item], times, 0).astype(np.int64)
+        return self._known_times[item]
 
     def _by_unit(self, item: int) -> Ints:
         times = self._times_in(item)

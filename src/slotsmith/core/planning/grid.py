@@ -39,21 +39,17 @@ class Grid:
         amounts = self._amounts(asked)
         parts = np.floor(self._shares(amounts, TOO_MUCH) + _ROUNDING)
         parts = np.where(amounts > 0, np.clip(parts, 1.0, TOO_MUCH), 0.0)
-        slots = np.array([float(min(need.slots, TOO_MUCH)) for need in asked])
+        slots = _up_to_too_much([need.slots for need in asked])
         return np.column_stack([slots, parts, slots == 0])
 
     def rooms(self, had: Sequence[Resources], zero_slot_tasks: Sequence[int | None]) -> Floats:
         """What one instance has of each kind that is asked for, (instances, columns)."""
         amounts = self._amounts(had)
         parts = np.where(self._wanted, np.round(self._shares(amounts, 0.0)), 0.0)
-        slots = [float(min(room.slots, TOO_MUCH)) if self._slots else 0.0 for room in had]
-        zero = [self._room_without_slots(count) for count in zero_slot_tasks]
-        return np.column_stack([np.array(slots), parts, np.array(zero)])
-
-    def _room_without_slots(self, count: int | None) -> float:
-        if not self._zero:
-            return 0.0
-        return TOO_MUCH if count is None else float(min(count, TOO_MUCH))
+        none = np.zeros(len(had))
+        slots = _up_to_too_much([room.slots for room in had]) if self._slots else none
+        unlimited = [TOO_MUCH if count is None else count for count in zero_slot_tasks]
+        return np.column_stack([slots, parts, _up_to_too_much(unlimited) if self._zero else none])
 
     def _shares(self, amounts: Floats, otherwise: float) -> Floats:
         full = np.full(amounts.shape, otherwise)
@@ -69,6 +65,10 @@ class Grid:
                 for each in resources
             ]
         return np.array(plain, float).reshape(len(resources), 2 + len(self._extras))
+
+
+def _up_to_too_much(amounts: Sequence[float]) -> Floats:
+    return np.minimum(np.array(amounts, float), TOO_MUCH)
 
 
 def fit(sizes: Floats, rooms: Floats) -> Bools:

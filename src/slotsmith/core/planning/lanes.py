@@ -65,15 +65,16 @@ class Lanes:
         lanes = np.arange(len(active))
         while len(active):
             chosen, found, tightest = self._choose(room, sizes, worth, leaning, lanes)
-            there, asked = left[chosen, lanes], _asked(sizes, chosen, lanes)
+            places = chosen * len(active) + lanes
+            there, asked = left.take(places), _asked(sizes, chosen, lanes)
             fits = (asked <= room).all(axis=0)
             added = np.floor(np.minimum(there, 1.0 / tightest) * self._part)
             added = np.maximum(added, 1.0) * (found & fits)
             there -= added
-            left[chosen, lanes] = there
+            left.put(places, there)
             self._times[chosen, active] += added
             room -= asked * added
-            gone = np.flatnonzero(~fits | (there <= 0))
+            gone = (~fits | (there <= 0)).nonzero()[0]
             worth[chosen[gone], gone] = 0.0
             if np.count_nonzero(found) < _STILL_OPEN * len(found):
                 keep = np.flatnonzero(found)
@@ -86,16 +87,19 @@ class Lanes:
     ) -> tuple[Ints, Bools, Floats]:
         """For each filling the column of the item to add, whether one seems to fit, and the most that it takes of what
         is left of any one resource, as a share."""
-        shares = sizes * (1.0 / np.maximum(room, _LEAST_ROOM))[:, None, :]
-        share, tightest = shares[0] + leaning, shares[0]
-        for each in shares[1:]:
-            share += each
-            tightest = np.maximum(tightest, each)
+        per_room = 1.0 / np.maximum(room, _LEAST_ROOM)
+        tightest = sizes[0] * per_room[0]
+        share = tightest + leaning
+        for size, each in zip(sizes[1:], per_room[1:], strict=True):
+            taken = size * each
+            share += taken
+            np.maximum(tightest, taken, out=tightest)
         score = np.divide(worth, share, out=share)
         score *= tightest <= _FULL
         chosen = score.argmax(axis=0)
+        places = chosen * len(lanes) + lanes
         self.work += 35 + score.size / 55
-        return chosen, score[chosen, lanes] > 0, np.maximum(tightest[chosen, lanes], _TINY)
+        return chosen, score.take(places) > 0, np.maximum(tightest.take(places), _TINY)
 
     @property
     def times(self) -> Ints:

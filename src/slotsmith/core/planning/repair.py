@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from slotsmith.core.planning.arrays import Ints
+from slotsmith.core.planning.arrays import Floats, Ints
 from slotsmith.core.planning.budget import Meter
 from slotsmith.core.planning.filling import Filling, Row, cost, merged, use_of
 from slotsmith.core.planning.shapes import ENDLESS, Model
@@ -64,11 +64,13 @@ def emptied(model: Model, rows: list[Row], meter: Meter) -> list[Row]:
     piles = len(model.piles)
     tries = _MOST_EMPTIED if len(rows) <= _FEW_ROWS else _MOST_EMPTIED // 4
     for _ in range(_MOST_EMPTIED):
-        candidates = _by_fullness(model, [row for row in rows if row.owner >= piles])
-        others = _Others(model, rows)
-        for row in candidates[:tries]:
+        spare = _spare(model, rows)
+        used = np.vstack([use_of(rows, model), np.zeros((len(spare), model.sizes.shape[1]))])
+        # All bins, to see at a glance whether there is any chance that they hold what lies in one of them.
+        others = Filling(model, [*rows, *spare], used)
+        for place in _by_fullness(model, rows, used)[:tries]:
             meter.spend(60 + len(rows) / 20)
-            smaller = _without(model, rows, row) if others.may_hold(row) else None
+            smaller = _without(model, rows, place, used) if _may_hold(others, rows, place) else None
             if smaller is not None:
                 rows = smaller
                 break
@@ -77,17 +79,10 @@ def emptied(model: Model, rows: list[Row], meter: Meter) -> list[Row]:
     return rows
 
 
-class _Others:
-    """All bins, to see at a glance whether there is any chance that they hold what lies in one of them."""
-
-    def __init__(self, model: Model, rows: list[Row]) -> None:
-        self._filling = Filling(model, [*rows, *_spare(model, rows)])
-        self._places = {(row.owner, row.pattern): index for index, row in enumerate(rows)}
-
-    def may_hold(self, row: Row) -> bool:
-        """Whether each kind of what one bin of this row holds, by itself, would find room in the others."""
-        with self._filling.without_one(self._places[row.owner, row.pattern]):
-            return all(self._filling.holds(item, times) >= times for item, times in row.pattern)
+def _may_hold(others: Filling, rows: list[Row], place: int) -> bool:
+    """Whether each kind of what one bin of this row holds, by itself, would find room in the others."""
+    with others.without_one(place):
+        return all(others.holds(item, times) >= times for item, times in rows[place].pattern)
 
 
 def _spare(model: Model, rows: list[Row]) -> list[Row]:
@@ -100,21 +95,24 @@ def _spare(model: Model, rows: list[Row]) -> list[Row]:
     return [Row(index, (), int(count)) for index, count in enumerate((model.agents - used).tolist()) if count > 0]
 
 
-def _by_fullness(model: Model, rows: list[Row]) -> list[Row]:
+def _by_fullness(model: Model, rows: list[Row], used: Floats) -> list[int]:
+    """The places of the new instances among the rows, of which this much is used, the least used first."""
     piles = len(model.piles)
-    used = use_of(rows, model)
-    rooms = model.rooms[[row.owner - piles for row in rows]] if rows else used
-    shares = np.divide(used, rooms, out=np.zeros_like(used), where=rooms > 0).max(axis=1, initial=0.0)
-    return [rows[index] for index in np.lexsort((np.arange(len(rows)), shares)).tolist()]
+    places = np.array([place for place, row in enumerate(rows) if row.owner >= piles], np.int64)
+    rooms = model.rooms[[rows[place].owner - piles for place in places.tolist()]]
+    shares = np.divide(used[places], rooms, out=np.zeros_like(rooms), where=rooms > 0).max(axis=1, initial=0.0)
+    order: list[int] = places[np.lexsort((places, shares))].tolist()
+    return order
 
 
-def _without(model: Model, rows: list[Row], row: Row) -> list[Row] | None:
-    """The rows with one instance less of this one, its contents on the others; None = they find no room."""
-    rest = [other if other is not row else row._replace(bins=row.bins - 1) for other in rows]
-    rest = [other for other in rest if other.bins]
-    rest += _spare(model, rest)
-    filling = Filling(model, rest)
-    for item, times in row.pattern:
+def _without(model: Model, rows: list[Row], place: int, used: Floats) -> list[Row] | None:
+    """The rows with one instance less of the one there, its contents on the others; None = they find no room."""
+    taken = rows[place]
+    rest = [*rows[:place], *([taken._replace(bins=taken.bins - 1)] if taken.bins > 1 else []), *rows[place + 1 :]]
+    spare = _spare(model, rest)
+    left = used[: len(rows)] if taken.bins > 1 else np.delete(used[: len(rows)], place, axis=0)
+    filling = Filling(model, [*rest, *spare], np.vstack([left, np.zeros((len(spare), used.shape[1]))]))
+    for item, times in taken.pattern:
         if filling.place(item, times) < times:
             return None
     return filling.rows()
