@@ -61,7 +61,6 @@ def cheaper(model: Model, rows: list[Row], most: Ints) -> list[Row]:
 
 def emptied(model: Model, rows: list[Row], meter: Meter) -> list[Row]:
     """The rows without instances whose contents find room in the others."""
-    piles = len(model.piles)
     tries = _MOST_EMPTIED if len(rows) <= _FEW_ROWS else _MOST_EMPTIED // 4
     for _ in range(_MOST_EMPTIED):
         spare = _spare(model, rows)
