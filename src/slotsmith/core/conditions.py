@@ -42,28 +42,29 @@ class Conditions:
 def conditions(view: View, policy: Policy, now: float) -> Conditions:
     """Sort every listed instance into its condition at `now`."""
     fleet = view.fleet
-    ours = ~fleet.mask(view.draining | view.strays) if view.draining or view.strays else np.True_
+    nothing = np.zeros(len(fleet), np.bool_)
+    ours = ~fleet.mask(view.draining | view.strays) if view.draining or view.strays else ~nothing
     # Whatever is placed there now is lost with it: it serves nobody any more, though its agent may be at work.
-    reclaimed = fleet.can_have_agent & fleet.reclaimed & ours
-    if reclaimed.any():
-        ours = ours & ~reclaimed
-    counted = fleet.counted & ours
+    reclaimed = fleet.can_have_agent & fleet.reclaimed & ours if fleet.reclaimed.any() else nothing
+    ours &= ~reclaimed
+    counted, silent = fleet.counted & ours, fleet.agent == NO_AGENT
     # A listing may lag behind the scheduler: what has an agent is no request any more.
-    pending = fleet.is_in(InstanceState.PENDING_REQUEST) & ours & (fleet.agent == NO_AGENT)
-    awaited = counted & ~pending & (fleet.agent == NO_AGENT)
-    starting_ends = fleet.launched_at + policy.max_agent_starting_period
-    # First seen when its starting period was over already: whether it ever joined is not known, so it gets the
-    # disconnect period, from when we first saw it, like one that did.
-    joined = fleet.joined
-    found_late = ~joined & (fleet.first_seen >= starting_ends)
-    heard = np.bool_(not view.blind)
-    disconnected = awaited & (joined | found_late) & heard
-    disconnected_since = np.where(joined, fleet.missing_since, fleet.first_seen)
-    starting = awaited & ~joined & ~found_late & (starting_ends > now)
-    never_joined = awaited & ~disconnected & ~starting & heard
+    pending = fleet.is_in(InstanceState.PENDING_REQUEST) & ours & silent
+    awaited = counted & silent & ~pending
+    disconnected = starting = never_joined = long_disconnected = nothing
+    disconnected_since, heard = fleet.missing_since, not view.blind
+    if awaited.any():
+        starting_ends, joined = fleet.launched_at + policy.max_agent_starting_period, fleet.joined
+        # First seen when its starting period was over already: whether it ever joined is not known, so it gets the
+        # disconnect period, from when we first saw it, like one that did.
+        found_late = ~joined & (fleet.first_seen >= starting_ends)
+        starting = awaited & ~joined & ~found_late & (starting_ends > now)
+        if heard:
+            disconnected = awaited & (joined | found_late)
+            disconnected_since = np.where(joined, fleet.missing_since, fleet.first_seen)
+            never_joined = awaited & ~disconnected & ~starting
+            long_disconnected = disconnected & (now > disconnected_since + policy.max_agent_disconnect_period)
     idle = counted & np.isfinite(fleet.idle_since)
-    long_idle = idle & (now > fleet.idle_since + policy.max_idle_agent_period)
-    long_disconnected = disconnected & (now > disconnected_since + policy.max_agent_disconnect_period)
     return Conditions(
         reclaimed=reclaimed,
         counted=counted,
@@ -73,7 +74,7 @@ def conditions(view: View, policy: Policy, now: float) -> Conditions:
         recently_launched=pending | starting,
         never_joined=never_joined,
         idle=idle,
-        long_idle=long_idle & heard,
+        long_idle=idle & (now > fleet.idle_since + policy.max_idle_agent_period) if heard else nothing,
         disconnected=disconnected,
         disconnected_since=disconnected_since,
         long_disconnected=long_disconnected,

@@ -180,10 +180,13 @@ def changed_rows(before: Fleet, after: Fleet) -> list[int]:
         (before.idle_since, after.idle_since),
         (before.missing_since, after.missing_since),
     ):
-        same &= (old[rows] == new) | (np.isnan(old[rows]) & np.isnan(new))
+        if old is not new or after.rows is not before.rows:
+            # As bits: a clock that does not run is like another.
+            same &= old[rows].view(np.int64) == new.view(np.int64)
     # An activity matters to an idle clock, which a change begins anew; here it was not known before.
     same &= (before.activity[rows] == after.activity) | np.isnan(after.idle_since)
-    return [int(row) for row in np.flatnonzero(~same)]
+    changed: list[int] = (~same).nonzero()[0].tolist()
+    return changed
 
 
 def observe(
@@ -379,19 +382,25 @@ def _agent_columns(
 
 def _run_clocks(fleet: Fleet, last: Fleet, activity: NDArray[np.int64], now: float) -> Fleet:
     """Start, keep or stop each row's clocks by what the row shows now; `last` is what the rows showed before."""
-    can_join = fleet.can_have_agent
+    can_join, joined = fleet.can_have_agent, fleet.joined
     connected = can_join & (fleet.agent != NO_AGENT)
-    joined_at = np.where(connected & ~fleet.joined, now, fleet.joined_at)
+    fresh = connected & ~joined
     idle = connected & (fleet.agent == IDLE_AGENT)
-    missing = can_join & fleet.joined & ~connected
+    missing, was_missing = can_join & joined & ~connected, np.isfinite(fleet.missing_since)
     # A clock that runs has an activity that it began with; what was done while nobody looked shows in it too.
     worked = (last.activity != activity) & (last.activity != _NOT_TOLD)
     keeps_idle = idle & np.isfinite(fleet.idle_since) & ~worked
+    # A column in which nothing changes stays the same object, so that this shows at a glance.
+    joined_at, missing_since = fleet.joined_at, fleet.missing_since
+    if fresh.any():
+        joined_at = np.where(fresh, now, joined_at)
+    if (missing != was_missing).any():
+        missing_since = np.where(missing, np.where(was_missing, missing_since, now), np.nan)
     return replace(
         fleet,
         activity=activity,
         joined_at=joined_at,
         idle_since=np.where(keeps_idle, fleet.idle_since, np.where(idle, now, np.nan)),
-        missing_since=np.where(missing, np.where(np.isfinite(fleet.missing_since), fleet.missing_since, now), np.nan),
+        missing_since=missing_since,
         settled=True,
     )

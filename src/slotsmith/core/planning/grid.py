@@ -68,7 +68,8 @@ class Grid:
 
 
 def _up_to_too_much(amounts: Sequence[float]) -> Floats:
-    return np.minimum(np.array(amounts, float), TOO_MUCH)
+    limited: Floats = np.minimum(np.array(amounts, float), TOO_MUCH)
+    return limited
 
 
 def fit(sizes: Floats, rooms: Floats) -> Bools:
