@@ -9,7 +9,7 @@ import pytest
 
 from slotsmith.simulation.swarm import Summary, main, run_chunk, swarm
 
-SEEDS = 150
+SEEDS = 300
 FOUND = {
     628: "the program died while the disk hung, so that nothing of what it had seen could be on record",
     2730: "a view that came while a pass was being written waited for its end before the pause began",
