@@ -54,11 +54,11 @@ BOOKS: Final = (
         '"adopted")\n',
     ),
     Mutant(
-        "older-span-wins",
-        "The start of a paid stretch that could not be written replaces its end, and it never ends.",
-        ("I11", "W30", "W31"),
-        "provisioner/pending.py",
-        "self._spans = {_span_key(span): span for span in older.spans} | self._spans",
-        "self._spans |= {_span_key(span): span for span in older.spans}",
+        "ended-twice-is-an-error",
+        "An instance that was stopped and is gone later ends twice in the statistics, and the second time all fails.",
+        ("W30", "W31"),
+        "provisioner/paid_time.py",
+        "self._open.pop(instance_id, None)",
+        "self._open.pop(instance_id)",
     ),
 )

@@ -82,7 +82,7 @@ LISTINGS: Final = (
         "A spot request whose agent works, while the listing lags, is cancelled as one that nobody needs.",
         ("I4", "W26"),
         "core/conditions.py",
-        "fleet.is_in(InstanceState.PENDING_REQUEST) & ours & (fleet.agent == NO_AGENT)",
+        "fleet.is_in(InstanceState.PENDING_REQUEST) & ours & silent",
         "fleet.is_in(InstanceState.PENDING_REQUEST) & ours",
     ),
     Mutant(
@@ -90,8 +90,9 @@ LISTINGS: Final = (
         "An agent that joined and died young counts as on its way, and holds back its replacement.",
         ("I5", "W12"),
         "core/conditions.py",
-        "    joined = fleet.joined\n",
-        "    joined = fleet.joined & (starting_ends <= now)\n",
+        "starting_ends, joined = fleet.launched_at + policy.max_agent_starting_period, fleet.joined\n",
+        "starting_ends = fleet.launched_at + policy.max_agent_starting_period\n"
+        "        joined = fleet.joined & (starting_ends <= now)\n",
     ),
     Mutant(
         "busy-between-two-looks",
@@ -130,7 +131,7 @@ LISTINGS: Final = (
         "While the scheduler cannot be heard, silent agents count as gone and idle ones as idle still.",
         ("I4", "W20"),
         "core/conditions.py",
-        "heard = np.bool_(not view.blind)",
-        "heard = np.True_",
+        "disconnected_since, heard = fleet.missing_since, not view.blind",
+        "disconnected_since, heard = fleet.missing_since, True",
     ),
 )

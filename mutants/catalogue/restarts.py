@@ -88,14 +88,6 @@ RESTARTS: Final = (
         "",
     ),
     Mutant(
-        "older-overwrites-newer",
-        "What could not be written before replaces what has happened since.",
-        ("I11", "W31"),
-        "provisioner/pending.py",
-        "self._intents = {intent.token: intent for intent in older.intents} | self._intents",
-        "self._intents |= {intent.token: intent for intent in older.intents}",
-    ),
-    Mutant(
         "late-write-wins",
         "A write that hangs and fails at last puts its rows back over those that were written behind it.",
         ("I7", "I11", "W31"),

@@ -59,7 +59,14 @@ _RESTLESS: Final = CloudFaults(
     unreadable=Chance(0.6, 1.0, 60.0, after=400.0),
     untold=Chance(0.7),
 )
+# Launches are asked for until nearly nobody remembers their tokens.
 _FORGOTTEN: Final = CloudFaults(hang=Chance(0.6), arrives_late=Chance(0.9, 60.0, 100.0), calls=("launch",))
+# They arrive when they have been given up.
+_DELAYED: Final = CloudFaults(arrives_late=Chance(0.95, 60.0, 110.0), calls=("launch",))
+# They arrive when they have been refused.
+_DISPUTED: Final = CloudFaults(arrives_late=Chance(0.6, 30.0, 100.0), denied=Chance(0.5, 5.0, 30.0), calls=("launch",))
+# What a listing shows was so long before it came.
+_OLD_NEWS: Final = CloudFaults(late_answer=Chance(0.8, 5.0, 50.0), calls=("list",))
 
 
 def concentrated(random: Random, scenario: Scenario) -> Scenario:
@@ -75,9 +82,7 @@ def concentrated(random: Random, scenario: Scenario) -> Scenario:
     if kind < 0.42:
         return _turbulent(random, scenario)
     if kind < 0.49:
-        # Launches are asked for until nearly nobody remembers their tokens.
-        provider = scenario.provider.model_copy(update={"token_lifetime": 300.0})
-        return replace(scenario, provider=provider, cloud_faults=_FORGOTTEN)
+        return _late_calls(Random(f"{scenario.seed} late calls"), scenario)
     return _few_faults(random, scenario)
 
 
@@ -89,6 +94,17 @@ def back_and_forth(random: Random, policy: Policy, lasts: float) -> tuple[tuple[
         at += random.uniform(5.0, 0.06 * lasts)
         changes.append((min(lasts, round(at, 3)), policy if number % 2 else low))
     return tuple(changes)
+
+
+def _late_calls(random: Random, scenario: Scenario) -> Scenario:
+    """What becomes of a launch is known late, or only when its token is worth nothing any more."""
+    faults, crashes = random.choice((_FORGOTTEN, _DELAYED, _DISPUTED, _OLD_NEWS)), scenario.crashes
+    changes = {"consistency_window": 0.0} if faults is _OLD_NEWS else {"token_lifetime": 300.0}
+    if faults is _DELAYED:
+        # What was on record and not asked for is asked for when there is hardly time for it.
+        crashes = CrashFaults(rate=0.5, longest_pause=200.0, most=12, only=("before_launch",))
+    provider = scenario.provider.model_copy(update=changes)
+    return replace(scenario, provider=provider, cloud_faults=faults, crashes=crashes)
 
 
 def _turbulent(random: Random, scenario: Scenario) -> Scenario:
