@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from slotsmith.cli.output import plural, span, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from slotsmith.simulation.advice import Figures
     from slotsmith.simulation.plot import SweepPoint
-
-Figures = Mapping[str, Any]
-"""A run's figures, with the keys of `slotsmith simulate --json`."""
 
 MOST_VIOLATIONS = 20
 """Violations that are told one by one."""

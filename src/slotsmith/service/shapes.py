@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from slotsmith.config.models import Dollars
 from slotsmith.settings import PositiveDuration
 
 Why = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S", description="the reason, for the record")]
@@ -25,7 +26,7 @@ class Keep(Reason):
     period: PositiveDuration | None = None
 
 
-Dollars = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False, strict=True)]
+StrictDollars = Annotated[Dollars, Field(strict=True)]
 
 
 class Limits(Reason):
@@ -34,8 +35,8 @@ class Limits(Reason):
     min_instances: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     max_instances: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     max_slots: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    max_dollars_per_hour: Dollars | None = None
-    max_dollars_per_month: Dollars | None = None
+    max_dollars_per_hour: StrictDollars | None = None
+    max_dollars_per_month: StrictDollars | None = None
 
 
 class Done(BaseModel):
