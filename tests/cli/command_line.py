@@ -15,6 +15,19 @@ from slotsmith.cli import main
 from waiting import PATIENCE
 
 COMMAND = [sys.executable, "-m", "slotsmith"]
+SIMULATED_POOL = """\
+pools:
+  - name: gpu
+    scheduler: {type: simulated}
+    provider:
+      type: simulated
+      boot_time: 180s
+      join_time: 10s
+      instance_types: [{name: g, slots: 4, price_per_hour: 3.6}]
+    max_instances: 3
+    max_idle_agent_period: 5m
+"""
+"""One instance type of a simulated cloud, in dollars per hour."""
 
 
 @dataclass(frozen=True, slots=True)

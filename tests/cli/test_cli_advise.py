@@ -8,25 +8,13 @@ from typing import Any
 
 import pytest
 
-from cli.command_line import CommandLine
+from cli.command_line import SIMULATED_POOL, CommandLine
 from slotsmith.cli.books import open_writable
 from slotsmith.clock import SystemClock
 from slotsmith.simulation import advice
 from slotsmith.simulation.advice import choices
 from slotsmith.store.base import Changes
 
-SIMULATED = """\
-pools:
-  - name: gpu
-    scheduler: {type: simulated}
-    provider:
-      type: simulated
-      boot_time: 180s
-      join_time: 10s
-      instance_types: [{name: g, slots: 4, price_per_hour: 3.6}]
-    max_instances: 3
-    max_idle_agent_period: 5m
-"""
 # A task that comes ten minutes after another has ended finds an agent only where it was kept for so long.
 TRACE = "submit_s,duration_s,gpus\n" + "".join(f"{at},600,4\n" for at in range(0, 12_000, 1_200))
 REAL = """\
@@ -65,7 +53,7 @@ def record(slotsmith: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_trace(slotsmith: CommandLine) -> None:
-    slotsmith.config(SIMULATED)
+    slotsmith.config(SIMULATED_POOL)
     trace = slotsmith.config(TRACE, "trace.csv")
     said = slotsmith("advise", "--config", "slotsmith.yaml", "--trace", trace, "--plot", slotsmith.directory / "o.html")
     assert (said.status, said.err) == (0, "")
@@ -119,7 +107,7 @@ def test_what_is_wrong_is_told_in_a_line(
     slotsmith: CommandLine, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
 ) -> None:
     monkeypatch.chdir(slotsmith.directory)
-    slotsmith.config(SIMULATED)
+    slotsmith.config(SIMULATED_POOL)
     slotsmith.config(TRACE, "trace.csv")
     said = slotsmith("advise", "--config", "slotsmith.yaml", *arguments)
     assert (said.status, said.out, len(said.errors)) == (2, "", 1)

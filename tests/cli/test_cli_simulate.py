@@ -9,23 +9,11 @@ from typing import Any
 
 import pytest
 
-from cli.command_line import CommandLine
+from cli.command_line import SIMULATED_POOL, CommandLine
 from slotsmith.simulation import world
 from slotsmith.simulation.events import Violation
 from slotsmith.simulation.plot import PlotError
 
-CONFIG = """\
-pools:
-  - name: gpu
-    scheduler: {type: simulated}
-    provider:
-      type: simulated
-      boot_time: 180s
-      join_time: 10s
-      instance_types: [{name: g, slots: 4, price_per_hour: 3.6}]
-    max_instances: 3
-    max_idle_agent_period: 5m
-"""
 # Two tasks that share an instance, a gang of two whole ones, and one that is larger than the pool.
 TRACE = """\
 submit_s,duration_s,gpus,job_id,spans
@@ -53,7 +41,7 @@ RUN = ("simulate", "--config", "slotsmith.yaml", "--trace", "trace.csv")
 
 @pytest.fixture(autouse=True)
 def files(slotsmith: CommandLine) -> None:
-    slotsmith.config(CONFIG)
+    slotsmith.config(SIMULATED_POOL)
     slotsmith.config(TRACE, "trace.csv")
 
 
@@ -99,7 +87,7 @@ def test_a_table_tells_the_same(slotsmith: CommandLine) -> None:
 
 
 def test_without_a_price_there_is_no_cost(slotsmith: CommandLine) -> None:
-    slotsmith.config(CONFIG.replace(", price_per_hour: 3.6", ""))
+    slotsmith.config(SIMULATED_POOL.replace(", price_per_hour: 3.6", ""))
     assert figures(slotsmith)["cost_usd"] is None
     assert "not known (the instance type has no price)" in slotsmith(*RUN).out
 
