@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from slotsmith.core.idle_period import PERIODS
 from slotsmith.core.view import View
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
@@ -30,6 +31,12 @@ def most_warm(view: View, policy: Policy) -> int:
     return max(warm_of(policy, each.offering.capacity) for each in view.on_offer)
 
 
+def _longest_idle_period(policy: Policy) -> float:
+    """Of one that is learned, the longest that may be chosen."""
+    is_learned = policy.foresight is not None and policy.foresight.idle_period
+    return max(PERIODS) if is_learned else policy.max_idle_agent_period
+
+
 class Liveness:
     """Follows one pool from the end of the faults until all is done.
 
@@ -51,7 +58,7 @@ class Liveness:
         self._periods = (
             policy.max_agent_starting_period
             + policy.max_agent_disconnect_period
-            + 2 * policy.max_idle_agent_period
+            + 2 * _longest_idle_period(policy)
             + 3 * ASKED_AGAIN
             + 4 * (settings.consistency_window + settings.poll_period + SLACK)
         )
