@@ -200,7 +200,7 @@ def tables() -> list[Table]:
     traces, seeds = os.environ.get("SLOTSMITH_TRACES"), int(os.environ.get("SLOTSMITH_SEEDS", "1"))
     found = [case for case in CASES if traces and (not case.trace or (Path(traces) / f"{case.trace}.csv.gz").exists())]
     rows += [compared(case, jobs_of(case, Path(traces or ".")), seeds) for case in found]
-    rows += [gangs(Path(traces))] if traces and (Path(traces) / "philly.csv.gz").exists() else []
+    rows += [gangs(Path(traces or "."))] if any(case.trace == "philly" for case in found) else []
     if (file := os.environ.get("SLOTSMITH_PLOT")) and (case := next((each for each in found if each.drawn), None)):
         drawn(case, jobs_of(case, Path(traces or ".")), Path(file))
     return [Table("Foresight: instance-hours and mean wait", rows, "reference's rules, 20 min")]

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from slotsmith.core.planning.arrays import Ints
-from slotsmith.core.planning.filling import Row, merged
+from slotsmith.core.planning.filling import Row, bought, merged
 from slotsmith.core.planning.plan import Filled, Planned
 from slotsmith.core.planning.serving import WholePlaces
 from slotsmith.core.planning.shapes import Model
@@ -94,12 +94,9 @@ class Expander:
 def launches(model: Model, rows: Sequence[Row], wholes: WholePlaces) -> list[Planned]:
     """How many instances of each offering are launched, by name."""
     piles = len(model.piles)
-    bought = np.zeros(model.kinds, np.int64)
-    for row in rows:
-        if row.owner >= piles:
-            bought[row.owner - piles] += row.bins
+    counts = bought(rows, model)
     for _, owner, count in wholes.places:
         if owner >= piles:
-            bought[owner - piles] += count
-    planned = [Planned(model.offerings[kind], int(bought[kind])) for kind in np.flatnonzero(bought).tolist()]
+            counts[owner - piles] += count
+    planned = [Planned(model.offerings[kind], int(counts[kind])) for kind in np.flatnonzero(counts).tolist()]
     return sorted(planned, key=lambda launch: launch.offering.name)

@@ -41,13 +41,18 @@ def held(rows: Iterable[Row], items: int) -> Ints:
     return total
 
 
-def cost(rows: Iterable[Row], model: Model) -> float:
-    """Dollars per hour of the new instances, added up so that the order of the rows does not matter."""
+def bought(rows: Iterable[Row], model: Model) -> Ints:
+    """How many new instances of each kind the rows are, (K,)."""
     owners, bins = np.array([(row.owner, row.bins) for row in rows], np.int64).reshape(-1, 2).T
     kinds = owners - len(model.piles)
-    bought = np.zeros(model.kinds, np.int64)
-    np.add.at(bought, kinds[kinds >= 0], bins[kinds >= 0])
-    return float((bought * model.prices).sum())
+    counts = np.zeros(model.kinds, np.int64)
+    np.add.at(counts, kinds[kinds >= 0], bins[kinds >= 0])
+    return counts
+
+
+def cost(rows: Iterable[Row], model: Model) -> float:
+    """Dollars per hour of the new instances, added up so that the order of the rows does not matter."""
+    return float((bought(rows, model) * model.prices).sum())
 
 
 def use_of(rows: Sequence[Row], model: Model) -> Floats:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from slotsmith.core.planning.arrays import Ints
-from slotsmith.core.planning.filling import Filling, Row, cost
+from slotsmith.core.planning.filling import Filling, Row, bought, cost
 from slotsmith.core.planning.shapes import ENDLESS, Lot, Model
 
 NO_CEILING: Final = float("inf")
@@ -54,15 +54,12 @@ class Ceiling:
 
     def holds(self, rows: Sequence[Row]) -> bool:
         """Whether all new instances of these rows may be launched."""
-        bought = np.zeros(self._model.kinds, np.int64)
-        for row in rows:
-            if row.owner >= len(self._model.piles):
-                bought[row.owner - len(self._model.piles)] += row.bins
+        counts = bought(rows, self._model)
         return (
-            int(bought.sum()) <= self.instances
-            and int(bought @ self._model.slots) <= self.slots
+            int(counts.sum()) <= self.instances
+            and int(counts @ self._model.slots) <= self.slots
             and cost(rows, self._model) <= self.dollars
-            and bool((bought <= self.most).all())
+            and bool((counts <= self.most).all())
         )
 
     def use_rows(self, rows: Sequence[Row]) -> None:

@@ -66,10 +66,11 @@ def emptied(model: Model, rows: list[Row], meter: Meter) -> list[Row]:
         spare = _spare(model, rows)
         used = np.vstack([use_of(rows, model), np.zeros((len(spare), model.sizes.shape[1]))])
         # All bins, to see at a glance whether there is any chance that they hold what lies in one of them.
-        others = Filling(model, [*rows, *spare], used)
+        bins = [*rows, *spare]
+        others = Filling(model, bins, used)
         for place in _by_fullness(model, rows, used)[:tries]:
             meter.spend(60 + len(rows) / 20)
-            smaller = _without(model, rows, place, used) if _may_hold(others, rows, place) else None
+            smaller = _without(model, bins, place, used) if _may_hold(others, rows, place) else None
             if smaller is not None:
                 rows = smaller
                 break
@@ -107,10 +108,11 @@ def _by_fullness(model: Model, rows: list[Row], used: Floats) -> list[int]:
 def _without(model: Model, rows: list[Row], place: int, used: Floats) -> list[Row] | None:
     """The rows with one instance less of the one there, its contents on the others; None = they find no room."""
     taken = rows[place]
-    rest = [*rows[:place], *([taken._replace(bins=taken.bins - 1)] if taken.bins > 1 else []), *rows[place + 1 :]]
-    spare = _spare(model, rest)
-    left = used[: len(rows)] if taken.bins > 1 else np.delete(used[: len(rows)], place, axis=0)
-    filling = Filling(model, [*rest, *spare], np.vstack([left, np.zeros((len(spare), used.shape[1]))]))
+    before, after = rows[:place], rows[place + 1 :]
+    if taken.bins > 1:
+        filling = Filling(model, [*before, taken._replace(bins=taken.bins - 1), *after], used)
+    else:
+        filling = Filling(model, [*before, *after], np.delete(used, place, axis=0))
     for item, times in taken.pattern:
         if filling.place(item, times) < times:
             return None
