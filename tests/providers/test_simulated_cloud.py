@@ -17,6 +17,7 @@ from slotsmith.model.resources import Resources
 from slotsmith.providers.base import LaunchRequest, ProviderContext
 from slotsmith.providers.simulated import Machine, SimulatedProvider, SimulatedSettings, create, plugin
 from slotsmith.simulation.loop import EPOCH, VirtualClock, run_virtually
+from waiting import PATIENCE
 
 # Settings
 
@@ -98,10 +99,10 @@ def test_the_plugin_works_in_real_time(tmp_path: Path) -> None:
         context = ProviderContext("", "gpu", tmp_path, SystemClock(), woken.set)
         provider = create(settings(boot_time="10ms", latency="2ms"), context)
         await provider.launch(LaunchRequest("t", provider.offerings()[0], 1))
-        while [each.state for each in await provider.list_instances()] != [InstanceState.RUNNING]:
-            woken.clear()
-            async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
+            while [each.state for each in await provider.list_instances()] != [InstanceState.RUNNING]:
                 await woken.wait()
+                woken.clear()
 
     asyncio.run(main())
 

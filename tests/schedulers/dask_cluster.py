@@ -206,8 +206,18 @@ class DaskCluster:
         """A `distributed.Client` of the running loop, and the default one, which actors ask for."""
         from distributed import Client
 
-        async with Client(self.address, asynchronous=True) as client:
-            yield client
+        sender = None
+        try:
+            async with Client(self.address, asynchronous=True) as client:
+                try:
+                    yield client
+                finally:
+                    sender = client.scheduler_comm
+        finally:
+            # A client does not always wait for its sender, which may then leave a time limit that nobody awaits.
+            if sender is not None:
+                sender.abort()
+                await sender.stopped.wait()
 
     @asynccontextmanager
     async def connector(self, **settings: Any) -> AsyncIterator[Connector]:
