@@ -57,4 +57,22 @@ OFFERS: Final = (
         '    return tuple(Choice(offering, barred=shut.get(offering.name, "")) for offering in by_price)\n',
         '    return tuple(Choice(each.offering, barred=shut.get(each.offering.name, "")) for each in view.on_offer)\n',
     ),
+    Mutant(
+        "launch-what-old-news-asked-for",
+        "Cheaper launches that were searched for go out, though what they are for has changed meanwhile.",
+        ("I3", "I5"),
+        "provisioner/searching.py",
+        "            await asyncio.wait({search, news}, timeout=LONGEST_SEARCH, return_when=asyncio.FIRST_COMPLETED)\n"
+        "            found = search.result() if search.done() and not self._news.is_set() else None\n",
+        "            await asyncio.wait({search}, timeout=LONGEST_SEARCH)\n"
+        "            found = search.result() if search.done() else None\n",
+    ),
+    Mutant(
+        "search-through-all-news",
+        "A pool that searches for cheaper launches hears nothing until the search has ended.",
+        ("I8",),
+        "provisioner/searching.py",
+        "asyncio.wait({search, news}, timeout=LONGEST_SEARCH, return_when=asyncio.FIRST_COMPLETED)",
+        "asyncio.wait({search}, timeout=LONGEST_SEARCH)",
+    ),
 )

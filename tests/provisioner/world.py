@@ -17,6 +17,7 @@ from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderError
 from slotsmith.provisioner import Provisioner
+from slotsmith.provisioner.searching import Searcher
 from slotsmith.schedulers.base import DrainAnswer, DrainOutcome, SchedulerContext
 from slotsmith.schedulers.push import PushScheduler
 from slotsmith.store.sql import SqlStore, open_store
@@ -149,6 +150,7 @@ class World:
         self.refusing: dict[str, DrainAnswer] = {}
         self.drain_takes: list[float] = []
         self.undrained: list[str] = []
+        self.searcher: Searcher | None = None
         self.ids = 0
         self.policy = Policy(**{"max_instances": 4, **limits})
         self.pool = self.provisioner()
@@ -168,6 +170,7 @@ class World:
             random=Random(1),
             new_id=self.new_id,
             telemetry=lambda event: None,
+            searcher=self.searcher,
         )
 
     def new_id(self) -> str:

@@ -15,6 +15,7 @@ from slotsmith.config.plugins import Plugins
 from slotsmith.providers.base import Provider, ProviderContext, ProviderPlugin
 from slotsmith.provisioner import Provisioner
 from slotsmith.provisioner.pace import Pace
+from slotsmith.provisioner.searching import WorkerProcess
 from slotsmith.replicas.candidate import Candidate
 from slotsmith.replicas.guarded import GuardedProvider, guarded_scheduler
 from slotsmith.schedulers.base import Scheduler, SchedulerContext, SchedulerPlugin
@@ -133,6 +134,7 @@ class Assembly:
         self._watch = watch
         self._replica = replica
         self._pace = Pace()
+        self._searcher = WorkerProcess()
         # Looking for what is installed takes tens of milliseconds, and there may be hundreds of pools.
         self._plugins = (Plugins("provider"), Plugins("scheduler"))
 
@@ -177,6 +179,7 @@ class Assembly:
             windows=pool.windows(),
             move_windows=pool.move_windows(),
             pace=self._pace,
+            searcher=self._searcher,
         )
         provider_changed.bind(provisioner.provider_changed)
         scheduler_changed.bind(provisioner.scheduler_changed)

@@ -13,18 +13,22 @@ from slotsmith.core.consolidation import NOT_CONSOLIDATED, Consolidated, consoli
 from slotsmith.core.fleet import Floats, Mask
 from slotsmith.core.free_capacity import KEPT_IDLE_PERIODS, demand_beyond, out_of_patience
 from slotsmith.core.launches import choose_launches, spare_slots
+from slotsmith.core.planning.budget import QUICK, Budget
 from slotsmith.core.reservations import reservations
-from slotsmith.core.several import outlook, places_lacking
+from slotsmith.core.several import excess, outlook, places_lacking
 from slotsmith.core.terminations import choose_terminations
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision
 from slotsmith.model.policy import Policy
 
 
-def decide(view: View, policy: Policy, now: float) -> Decision:
-    """What to do at `now` (epoch seconds). The same view, policy and time always give the same decision."""
+def decide(view: View, policy: Policy, now: float, budget: Budget = QUICK) -> Decision:
+    """What to do at `now` (epoch seconds). The same view, policy and time always give the same decision.
+
+    With several offerings, `budget` is for what is launched for tasks: more of it finds cheaper launches.
+    """
     found = conditions(view, policy, now)
-    ahead = outlook(view, found, policy, now) if view.others else None
+    ahead = outlook(view, found, policy, now, budget) if view.others else None
     wanted = ahead.wanted if ahead else demand_beyond(view, found, policy, now)
     spare = spare_slots(view, found, ahead or wanted, policy)
     lacking = places_lacking(ahead, view, policy, now) if ahead and _may_make_room(view, found, policy) else 0
@@ -46,6 +50,7 @@ def decide(view: View, policy: Policy, now: float) -> Decision:
         next_deadline=_next_deadline(view, found, moves, policy, now),
         proposals=moves.proposals if first else (),
         reservations=reservations(view, found, going, sum(each.count for each in launches)),
+        excess=excess(ahead, launches) if ahead else 0.0,
     )
 
 

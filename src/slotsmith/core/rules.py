@@ -12,25 +12,39 @@ import numpy as np
 from slotsmith.core import reference
 from slotsmith.core.decider import decide
 from slotsmith.core.fleet import Floats
+from slotsmith.core.planning.budget import Budget
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision, Launch
 from slotsmith.model.policy import Policy
 
 REFERENCE_TICK: Final = 5.0
 """Seconds between two decisions of the reference."""
+SEARCH: Final = Budget.of(1.0)
+"""What is spent on cheaper launches where the first ones that were found may be far from the cheapest."""
+
+Decide = Callable[[View, Policy, float], Decision]
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How to decide, and when: at once, or (`tick`, in seconds, above 0) at its multiples only."""
+    """How to decide, and when: at once, or (`tick`, in seconds, above 0) at its multiples only.
+
+    `search` decides the same with launches that may be cheaper, and takes its time; None = there is no such way.
+    """
 
     name: str
-    decide: Callable[[View, Policy, float], Decision]
+    decide: Decide
     tick: float = 0.0
+    search: Decide | None = None
 
     def next_tick(self, now: float) -> float:
         """The earliest time from `now` on at which a decision may be made."""
         return math.ceil(now / self.tick) * self.tick if self.tick else now
+
+
+def search(view: View, policy: Policy, now: float) -> Decision:
+    """The decision with the cheapest launches that a search of a second finds."""
+    return decide(view, policy, now, SEARCH)
 
 
 def decide_as_reference(view: View, policy: Policy, now: float) -> Decision:
@@ -79,7 +93,7 @@ def _next_deadline(view: View, policy: Policy, now: float) -> float | None:
     return float(running.min()) if running.size else None
 
 
-SLOTSMITH: Final = Rules("slotsmith", decide)
+SLOTSMITH: Final = Rules("slotsmith", decide, search=search)
 REFERENCE: Final = Rules("reference", decide_as_reference, REFERENCE_TICK)
 RULES: Final = {rules.name: rules for rules in (SLOTSMITH, REFERENCE)}
 """By name."""

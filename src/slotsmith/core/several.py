@@ -18,8 +18,10 @@ from slotsmith.core import unmet
 from slotsmith.core.conditions import Conditions
 from slotsmith.core.demand import NO_DEMAND, Demand
 from slotsmith.core.free_capacity import free_capacity
+from slotsmith.core.planning.budget import QUICK, Budget
 from slotsmith.core.planning.plan import Plan
 from slotsmith.core.planning.problem import Choice, Limits, Problem
+from slotsmith.core.planning.solve import plan as solve
 from slotsmith.core.promises import promises_of, set_aside
 from slotsmith.core.spending import limits_on, money, slots_held
 from slotsmith.core.stages import in_stages, quick_plan
@@ -50,7 +52,7 @@ class Allowance(NamedTuple):
     braked: bool
 
 
-def outlook(view: View, found: Conditions, policy: Policy, now: float) -> Outlook:
+def outlook(view: View, found: Conditions, policy: Policy, now: float, budget: Budget = QUICK) -> Outlook:
     """What the pending tasks ask for; nothing when the scheduler counts for itself."""
     zero = policy.max_zero_slot_tasks_per_agent
     aside = set_aside(view, found, zero)
@@ -61,7 +63,7 @@ def outlook(view: View, found: Conditions, policy: Policy, now: float) -> Outloo
         return Outlook(problem, _NOTHING, replace(NO_DEMAND, used=aside.used) if aside.used else NO_DEMAND)
     able, never = _able(aside.tasks, problem, policy)
     problem = replace(problem, tasks=able)
-    plan = quick_plan(problem)
+    plan = solve(problem, budget) if budget.work else quick_plan(problem)
     taken = _taken(plan)
     used = {name for index, count in taken.items() for name in existing[index].ids[:count]}
     wanted = Demand(
@@ -71,6 +73,17 @@ def outlook(view: View, found: Conditions, policy: Policy, now: float) -> Outloo
         sum(taken.values()),
     )
     return Outlook(problem, plan, wanted)
+
+
+def excess(ahead: Outlook, launches: Sequence[Launch]) -> float:
+    """Dollars per hour by which what is launched for tasks may be dearer than the cheapest there is; see `Decision`.
+
+    0 where limits and failures have their say: those launches are planned within what is left, whatever they cost.
+    """
+    counts = {launch.offering: launch.count for launch in launches}
+    if any(counts.get(planned.offering, 0) < planned.count for planned in ahead.plan.launches):
+        return 0.0
+    return ahead.plan.cost_per_hour - ahead.plan.lower_bound_per_hour
 
 
 def _taken(plan: Plan) -> Counter[int]:

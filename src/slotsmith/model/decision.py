@@ -133,7 +133,8 @@ class Decision:
     `desired_new` is how many new instances the demand asks for before limits; `next_deadline` is the earliest time
     (epoch seconds) at which the same inputs would be decided differently, None = never. `proposals` are the moves that
     would pay, the most saving first, those that are begun now among them. `reservations` are what a scheduler that can
-    hold tasks back should keep free.
+    hold tasks back should keep free. `excess`: the launches are proved to cost at most so many dollars per hour more
+    than the cheapest ones for the same tasks would.
     """
 
     at: float
@@ -144,7 +145,13 @@ class Decision:
     next_deadline: float | None = None
     proposals: tuple[Proposal, ...] = ()
     reservations: tuple[Reservation, ...] = ()
+    excess: float = 0.0
 
     @property
     def launch_count(self) -> int:
         return sum(launch.count for launch in self.launches)
+
+    @property
+    def dollars_per_hour(self) -> float:
+        """The price of all launches together."""
+        return sum(launch.count * (launch.offering.price or 0.0) for launch in self.launches)

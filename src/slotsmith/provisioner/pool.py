@@ -38,6 +38,7 @@ from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.recorder import Recorder
 from slotsmith.provisioner.sale import Sale
 from slotsmith.provisioner.schedule import Schedule, month_of
+from slotsmith.provisioner.searching import Searching
 from slotsmith.provisioner.summary import MOST_INSTANCES, summarize
 from slotsmith.provisioner.telemetry import Telemetry
 from slotsmith.provisioner.terminating import Terminator
@@ -64,6 +65,7 @@ class Pool:
         surroundings: Surroundings,
         recorder: Recorder,
         foreseeing: Foreseeing,
+        searching: Searching,
         *,
         rules: Rules,
         provider: Provider,
@@ -84,6 +86,7 @@ class Pool:
         self._sale = sale
         self._surroundings = surroundings
         self._foreseeing = foreseeing
+        self._searching = searching
         self._rules = rules
         self._clock = clock
         self._new_id = new_id
@@ -124,16 +127,23 @@ class Pool:
         Raises:
             StoreError: the decision is not on record, and nothing of it was done.
         """
+        view, policy, decision = self._decide()
+        if self._searching.pays(decision):
+            better = await self._searching.better(view, policy, decision)
+            view, policy, decision = (view, policy, better) if better else self._decide()
+        intents = self._intents(decision)
+        await self._record(view, policy, decision, intents)
+        self._act(intents)
+        return decision
+
+    def _decide(self) -> tuple[View, Policy, Decision]:
         now = self._clock.now()
         view = self.observe(now)
         policy = self._foreseeing.look(view, self._schedule.at(now), now)
         decision = self._rules.decide(view, policy, now)
         if self._steering.pause is not None:
             decision = held_back(decision, self._steering.pause)
-        intents = self._intents(decision)
-        await self._record(view, policy, decision, intents)
-        self._act(intents)
-        return decision
+        return view, policy, decision
 
     def observe(self, now: float) -> View:
         """Take in what was read last, and what may be launched now."""

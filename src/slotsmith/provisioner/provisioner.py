@@ -32,6 +32,7 @@ from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
 from slotsmith.provisioner.sale import Sale
 from slotsmith.provisioner.schedule import Schedule, month_of
+from slotsmith.provisioner.searching import Searcher, Searching
 from slotsmith.provisioner.telemetry import Telemetry, TelemetrySink, log_sink
 from slotsmith.provisioner.unready import Unready
 from slotsmith.schedulers.base import DrainAnswer, DrainRequest, ListsDrains, Scheduler
@@ -74,6 +75,7 @@ class Provisioner:
         on_pass: Callable[[float], None] = lambda _: None,
         around_pass: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
         pace: Pace | None = None,
+        searcher: Searcher | None = None,
     ) -> None:
         self.pool = pool
         self._schedule = Schedule(policy, windows, move_windows)
@@ -92,6 +94,7 @@ class Provisioner:
         self._log = structlog.get_logger("slotsmith").bind(pool=pool)
         self._woken = asyncio.Event()
         self._passed = asyncio.Event()
+        self._searching = Searching(rules.search, searcher, self._woken, self._log)
         self._stopping = asyncio.Event()
         self._surroundings = Surroundings(
             provider, scheduler, clock=clock, on_listing=self._listed, on_news=self._woken.set, log=self._log
@@ -267,6 +270,7 @@ class Provisioner:
                 log=self._log,
             ),
             Foreseeing(kept.foresight, now, save=partial(setattr, books.pending, "foresight"), log=self._log),
+            self._searching,
             rules=self._rules,
             provider=self._provider,
             scheduler=self._scheduler,
@@ -337,6 +341,7 @@ class Provisioner:
         """
         await self._surroundings.listings.read_once()
         await self._surroundings.views.read_once()
+        self._woken.clear()
         decision = None if self._surroundings.listings.error else await self._pool.run_pass()
         await self._pool.terminator.drain()
         await self._pool.terminator.terminate()
@@ -417,11 +422,12 @@ class Provisioner:
     async def _run_pass(self, pool: Pool) -> None:
         # What comes while a pass is being written waits no longer for the next one than what comes after it.
         began = self._pass_began = self._clock.now()
+        waited = self._searching.waited
         self._passes += 1
         # Whatever a pass begins logs with its number too.
         with structlog.contextvars.bound_contextvars(**{"pass": self._passes}), self._around_pass(self._passes):
             await pool.run_pass()
-        took = self._clock.now() - began
+        took = self._clock.now() - began - (self._searching.waited - waited)
         self._pace.passed(took, self._clock.now())
         self._on_pass(took)
 

@@ -7,12 +7,17 @@ from typing import Final
 
 from slotsmith.clock import Random
 from slotsmith.model.policy import Policy
+from slotsmith.model.resources import Resources
 from slotsmith.providers.simulated import SimulatedSettings, SimulatedType
+from slotsmith.schedulers.simulated import Job
 from slotsmith.schedulers.simulated.agents import agents_for
 from slotsmith.simulation.scenario import Scenario
 
 _SHARE: Final = 0.05
 """Of all seeds, those with a choice of offerings, and half as many with limits and one offering."""
+_BURSTS: Final = 0.01
+"""Those of them in which so much comes at once that it takes a search to find the cheapest launches."""
+_SLOTS: Final = (8, 6, 4, 3, 2)
 
 
 def with_choice(scenario: Scenario) -> Scenario:
@@ -21,6 +26,8 @@ def with_choice(scenario: Scenario) -> Scenario:
     kind = random.random()
     if kind >= 1.5 * _SHARE:
         return scenario
+    if kind < _BURSTS:
+        return _with_bursts(random, scenario)
     smaller = False
     if kind < _SHARE:
         smaller = random.random() < 0.5
@@ -60,6 +67,34 @@ def with_kinds(random: Random, provider: SimulatedSettings, *, smaller: bool) ->
             )
         )
     return provider.model_copy(update={"instance_types": tuple(types)})
+
+
+def _with_bursts(random: Random, scenario: Scenario) -> Scenario:
+    """Tasks of all sizes come at once, again and again, and what to launch for them is not plain."""
+    (first,) = scenario.provider.instance_types
+    types = tuple(
+        first.model_copy(
+            update={
+                "name": f"slots-{slots}",
+                "slots": slots,
+                "cpus": 2.0 * slots,
+                "mem_gib": 4.0 * slots,
+                "price_per_hour": round((0.3 + slots) * random.uniform(0.8, 1.25), 3),
+            }
+        )
+        for slots in _SLOTS
+    )
+    jobs = []
+    for burst in range(random.randint(3, 8)):
+        at = round(random.uniform(0.0, 0.9) * scenario.faulty_until, 3)
+        for number in range(random.randint(4, 9)):
+            # Some come a moment later, when what to launch for the others is being decided.
+            submit = at + random.choice((0.0, 0.0, 0.0, round(random.uniform(0.0, 3.0), 3)))
+            name, lasts = f"burst-{burst}-{number}", round(random.uniform(10.0, 600.0), 3)
+            jobs.append(Job(name, submit, lasts, Resources(random.randint(1, _SLOTS[0]))))
+    policy = replace(scenario.policy, min_instances=0, max_instances=len(jobs))
+    provider = scenario.provider.model_copy(update={"instance_types": types})
+    return replace(scenario, policy=policy, provider=provider, jobs=tuple(jobs), policies=())
 
 
 def _limits(random: Random, scenario: Scenario, *, smaller: bool) -> Policy:

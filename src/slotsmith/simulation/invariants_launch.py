@@ -202,16 +202,20 @@ class DemandedChecks:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._decided: tuple[View, Policy, Decision] | None = None
+        self._is_old = False
 
     def on_decision(self, view: View, policy: Policy, decision: Decision) -> None:
         """Its launches come to be when they are on record."""
         self._decided = (view, policy, decision)
+        self._is_old = self._watch.info not in (None, view.info)
 
     def on_commit(self, changes: Changes) -> None:
         """Every decision that launches."""
         if self._decided is None or changes.decision is not self._decided[2] or not changes.decision.launches:
             return
         view, policy, decision = self._decided
+        if self._is_old:
+            self._watch.violated("I3", "launches that were searched for go on record, and the scheduler has news")
         if self._watch.now > decision.at + _AT_ONCE:
             return  # what was so then has changed since
         told = {instance.id: instance.state for instance in view.fleet.instances}

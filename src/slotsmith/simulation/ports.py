@@ -10,11 +10,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar, cast
 
-from slotsmith.clock import Clock
+from slotsmith.clock import Clock, Random
+from slotsmith.core.rules import Decide
+from slotsmith.core.view import View
+from slotsmith.model.decision import Decision
 from slotsmith.model.instance import Instance
 from slotsmith.model.offering import Offering
+from slotsmith.model.policy import Policy
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import LaunchRequest, LaunchResult, Market, Provider, ProviderError, market_of
+from slotsmith.provisioner.searching import LONGEST_SEARCH
 from slotsmith.schedulers.base import DrainAnswer, Scheduler, SchedulerError
 from slotsmith.simulation.generation import Generation
 from slotsmith.simulation.watch import Watch
@@ -23,6 +28,10 @@ T = TypeVar("T")
 
 SECRET: Final = "open-sesame"  # noqa: S105 - it is one, and opens nothing
 """A password, in the URL that every error of a provider or scheduler tells, as those of HTTP clients do."""
+
+
+# How likely the process that searches dies at one.
+_DIES: Final = 0.05
 
 
 class _Deaf:
@@ -191,6 +200,21 @@ class SchedulerPort(_Port):
 
     async def close(self) -> None:
         """The scheduler goes on without us."""
+
+
+class SearcherPort:
+    """The process in which a generation's searches are made: it takes its time, at times too long, and may die."""
+
+    def __init__(self, generation: Generation, random: Random) -> None:
+        self._generation = generation
+        self._random = random
+
+    async def __call__(self, search: Decide, view: View, policy: Policy, now: float, /) -> Decision:
+        took, dies = self._random.uniform(0.0, 1.1 * LONGEST_SEARCH), self._random.random() < _DIES
+        await self._generation.clock.sleep(took)
+        if dies:
+            raise ConnectionError("the process that searches has died")
+        return search(view, policy, now)
 
 
 class PushedSchedulerPort(SchedulerPort):

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from slotsmith.clock import Clock, Random
-from slotsmith.core.rules import RULES, Rules
+from slotsmith.core.rules import RULES, Decide, Rules
 from slotsmith.core.view import View
 from slotsmith.model.decision import Decision
 from slotsmith.model.policy import Policy
@@ -32,7 +33,7 @@ from slotsmith.simulation.invariants_overdue import OverdueChecks
 from slotsmith.simulation.invariants_serving import AskedChecks, BrakeChecks, LaunchErrorChecks, ServedChecks
 from slotsmith.simulation.liveness import Liveness
 from slotsmith.simulation.measure import can_run
-from slotsmith.simulation.ports import ProviderPort, PushedSchedulerPort, SchedulerPort
+from slotsmith.simulation.ports import ProviderPort, PushedSchedulerPort, SchedulerPort, SearcherPort
 from slotsmith.simulation.scenario import Delivery, Scenario
 from slotsmith.simulation.storage import SimulatedRunner, StorePort
 from slotsmith.simulation.watch import Watch
@@ -103,7 +104,7 @@ class Site:
                 ServedChecks(watch),
                 ChoiceChecks(watch),
                 MoveChecks(watch),
-                AlikeChecks(watch, self._rules.decide, random, every=again),
+                AlikeChecks(watch, self._rules, random, every=again),
                 ReasonChecks(watch, [each.capacity for each in self._scenario.provider.offerings]),
                 PromptChecks(watch, "I12" if self.pool == SECOND else "I8", self._rules.tick, store_troubled_at),
             ]
@@ -157,6 +158,9 @@ class Site:
             telemetry=lambda _: None,
             rules=self._watched_rules(generation),
             bookkeeping=_FULL if self._scenario.summaries else _LEAN,
+            searcher=SearcherPort(
+                generation, Random(f"{self._scenario.seed}/{self.pool}/{generation.number} searches")
+            ),
         )
         if self._pushes:
             # Whoever pushes finds out after a moment that there is somebody new.
@@ -164,10 +168,8 @@ class Site:
             asyncio.get_running_loop().call_later(delay, self._push_again, generation)
 
     def _watched_rules(self, generation: Generation) -> Rules:
-        rules = self._rules
-
-        def decide(view: View, policy: Policy, now: float) -> Decision:
-            decision = rules.decide(view, policy, now)
+        def watched(decide: Decide, view: View, policy: Policy, now: float) -> Decision:
+            decision = decide(view, policy, now)
             if not generation.leads:
                 # It does not know yet that another one leads; nothing of this is written.
                 return decision
@@ -177,7 +179,9 @@ class Site:
             self.watch.decided(view, policy, decision)
             return decision
 
-        return Rules(rules.name, decide, rules.tick)
+        rules = self._rules
+        search = None if rules.search is None else partial(watched, rules.search)
+        return replace(rules, decide=partial(watched, rules.decide), search=search)
 
     def end(self) -> None:
         """The program is gone."""

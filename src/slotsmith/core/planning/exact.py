@@ -13,6 +13,8 @@ from slotsmith.core.planning.filling import Pattern, Row, merged
 from slotsmith.core.planning.shapes import ENDLESS, Model
 
 _MOST_STATES: Final = 4_000
+FEW_STATES: Final = 256
+"""With so few, the cheapest plan is found sooner than a good one in another way: within milliseconds."""
 _MOST_PAIRS: Final = 4_000_000
 _MOST_LIMITED: Final = 12
 
@@ -32,11 +34,11 @@ class _Layer(NamedTuple):
     owner: Ints
 
 
-def least_cost_rows(model: Model, counts: Ints, meter: Meter) -> list[Row] | None:
+def least_cost_rows(model: Model, counts: Ints, meter: Meter, most_states: int = _MOST_STATES) -> list[Row] | None:
     """The cheapest rows that hold so many of each item; None = the problem is too large, or they cannot be held."""
     items = np.flatnonzero(counts)
     sizes = counts[items] + 1
-    if math.prod(sizes.tolist()) > _MOST_STATES:
+    if math.prod(sizes.tolist()) > most_states:
         return None
     states = _all_states(sizes)
     limited = _limited_bins(model, int(counts.sum()))

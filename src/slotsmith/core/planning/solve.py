@@ -13,7 +13,7 @@ import numpy as np
 from slotsmith.core.planning import telling
 from slotsmith.core.planning.arrays import Ints
 from slotsmith.core.planning.budget import Budget, Meter
-from slotsmith.core.planning.exact import least_cost_rows
+from slotsmith.core.planning.exact import FEW_STATES, least_cost_rows
 from slotsmith.core.planning.expanding import Expander, launches
 from slotsmith.core.planning.filling import Filling, Row, cost, held
 from slotsmith.core.planning.firstfit import Ceiling, FirstFit, Opening
@@ -82,27 +82,42 @@ class _Planner:
     # The first plan.
 
     def _first(self) -> None:
-        model = self._model
+        model, least = self._model, None
         if len(self._problem.choices) <= 1:
             rows, self._tasks = self._first_fit(Opening.BY_UNIT)
         else:
             # Where better plans are looked for, the first one need not come so soon.
             counts = item_counts(model, self._tasks)
-            style = FIRST_STYLE if not self._meter.left or self._few_enough(counts) else STYLES[0]
-            rows, left = self._pack(model, counts, style)
-            if left.any() or not self._ceiling().holds(rows):
-                rows, self._tasks = self._within_limits(rows, left)
-            elif model.items <= _FIRST_FIT_ITEMS and cost(rows, model):
-                rows = min([rows, *self._first_fits()], key=lambda each: cost(each, model))
+            least = self._least(counts)
+            if least is not None:
+                rows = least
+            else:
+                style = FIRST_STYLE if not self._meter.left or self._few_enough(counts) else STYLES[0]
+                rows, left = self._pack(model, counts, style)
+                if left.any() or not self._ceiling().holds(rows):
+                    rows, self._tasks = self._within_limits(rows, left)
+                elif model.items <= _FIRST_FIT_ITEMS and cost(rows, model):
+                    rows = min([rows, *self._first_fits()], key=lambda each: cost(each, model))
         self._rows = rows
         counts = item_counts(model, self._tasks)
         if not self._total():
             # What costs nothing is the cheapest there is.
             return
+        if least is not None and not self._worth_improving():
+            return
         # Any prices give a bound. In a pass that cannot wait for a better one, nobody asks for it.
         if self._prices is None or (self._meter.left and not np.array_equal(counts, self._priced)):
             self._prices = fluid_prices(model, counts, model.most, self._meter)
         self._raise_bound(self._fluid_bound())
+
+    def _least(self, counts: Ints) -> list[Row] | None:
+        """The cheapest plan where there are so few tasks that it is found sooner than a good one."""
+        if self._limited or len(self._model.piles):
+            return None
+        rows = least_cost_rows(self._model, counts, self._meter, FEW_STATES)
+        if rows is not None:
+            self._raise_bound_of_items(cost(rows, self._model) * (1 - _SAME))
+        return rows
 
     def _ceiling(self) -> Ceiling:
         """What may be launched beside the whole instances."""
@@ -118,8 +133,11 @@ class _Planner:
         if len(model.piles):
             for item in np.flatnonzero(left).tolist():
                 left[item] -= filling.place(item, int(left[item]))
-        prices = self._prices_of(model, left)
-        rows, left = fill_new(model, left, prices, model.most, self._meter, style)
+        new = least_cost_rows(replace(model, agents=np.zeros_like(model.agents)), left, self._meter, FEW_STATES)
+        if new is not None:
+            rows, left = new, np.zeros_like(left)
+        else:
+            rows, left = fill_new(model, left, self._prices_of(model, left), model.most, self._meter, style)
         rows += filling.rows()
         return repaired(model, rows, model.most, self._meter), left
 

@@ -1,0 +1,118 @@
+"""Cheaper launches than a pass finds at once: looked for beside the event loop, and launched if nothing has changed.
+
+With several offerings a pass has a good plan within milliseconds, and knows how far it may be from the cheapest. Where
+that is far, the launches wait a little for a search, which runs in a process of its own, so that pushes and other pools
+do not wait for it. What it finds replaces the plan only while its inputs hold: whatever is new ends the wait, and the
+pass decides anew and launches at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Final, Protocol
+
+import structlog
+from anyio import to_process
+
+from slotsmith.core.rules import Decide
+from slotsmith.core.view import View
+from slotsmith.model.decision import Decision
+from slotsmith.model.policy import Policy
+from slotsmith.provisioner.faults import describe
+
+LONGEST_SEARCH: Final = 2.0
+"""Seconds for which launches wait for cheaper ones, at most."""
+WORTH: Final = 0.01
+"""A search begins where launches may cost more than so much of their price too much."""
+_NICE: Final = 10
+
+
+class Searcher(Protocol):
+    """Makes a search somewhere else; whoever waits for it may give up."""
+
+    async def __call__(self, search: Decide, view: View, policy: Policy, now: float, /) -> Decision:
+        """What `search` decides. Any exception says that it could not be made."""
+
+
+class Searching:
+    """One pool's searches. `news` is set when something has come that no pass has taken in."""
+
+    def __init__(
+        self,
+        search: Decide | None,
+        searcher: Searcher | None,
+        news: asyncio.Event,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._search = search
+        self._searcher = searcher
+        self._news = news
+        self._log = log
+        self.waited = 0.0
+        """Seconds that all passes together have waited for searches."""
+
+    def pays(self, decision: Decision) -> bool:
+        """Whether the launches of a decision may be so dear that they should wait for cheaper ones."""
+        may_search = self._search is not None and self._searcher is not None and bool(decision.launches)
+        return may_search and decision.excess > WORTH * decision.dollars_per_hour
+
+    async def better(self, view: View, policy: Policy, decision: Decision) -> Decision | None:
+        """The cheaper of a decision and what a search finds; None = it has not ended in time, or there is news."""
+        began = asyncio.get_running_loop().time()
+        search = asyncio.create_task(self._decided(view, policy, decision.at))
+        news = asyncio.create_task(self._news.wait())
+        try:
+            await asyncio.wait({search, news}, timeout=LONGEST_SEARCH, return_when=asyncio.FIRST_COMPLETED)
+            found = search.result() if search.done() and not self._news.is_set() else None
+        finally:
+            search.cancel()
+            news.cancel()
+            self.waited += asyncio.get_running_loop().time() - began
+        if found is None:
+            return None
+        is_better = found.unmet == decision.unmet and found.dollars_per_hour < decision.dollars_per_hour
+        return found if is_better else decision
+
+    async def _decided(self, view: View, policy: Policy, now: float) -> Decision | None:
+        assert self._search is not None
+        assert self._searcher is not None
+        try:
+            return await self._searcher(self._search, view, policy, now)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, there is a plan already
+            self._log.warning("no cheaper launches could be looked for", error=describe(error))
+            return None
+
+
+class WorkerProcess:
+    """A `Searcher` for all pools of a program: one process, from the first search to the end of the program.
+
+    As with all that starts Python again, the program's main module must be one that can be imported without running.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._begun: asyncio.Task[None] | None = None
+
+    async def __call__(self, search: Decide, view: View, policy: Policy, now: float, /) -> Decision:
+        async with self._turn:
+            if self._begun is None or self._begun.done():
+                self._begun = asyncio.create_task(to_process.run_sync(_prepare))
+                self._begun.add_done_callback(lambda begun: begun.cancelled() or begun.exception())
+            # Who gives up must not leave a process behind that is half begun.
+            await asyncio.shield(self._begun)
+            return await to_process.run_sync(search, view, policy, now)
+
+
+@cache
+def _prepare() -> None:
+    """What the process does once: it leaves signals for the whole program to its parent, and goes last."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_NICE)
+    if find_spec("highspy"):
+        import_module("slotsmith.core.planning.columns")
+        import_module("slotsmith.core.planning.pooled")
