@@ -16,7 +16,7 @@ from slotsmith.core.view import NO_MOVES, Moves, OnOffer, View
 from slotsmith.model.agent import Agent
 from slotsmith.model.decision import Decision, Reason
 from slotsmith.model.instance import Instance, InstanceState
-from slotsmith.model.launch_error import LaunchFailures
+from slotsmith.model.launch_error import JoinFailures, LaunchFailures
 from slotsmith.model.offering import Offering
 from slotsmith.model.policy import Consolidation, Policy
 from slotsmith.model.resources import Resources
@@ -251,6 +251,14 @@ def test_a_replacement_needs_room_in_the_pool() -> None:
 def test_what_failed_lately_replaces_nothing() -> None:
     view = Fleet().add("a", HUGE).view(failures={SMALL.name: failing(NOW + 60)})
     assert replaced(decide(view, POLICY, NOW)) == {"a": SPOT.name}
+
+
+def test_nothing_is_replaced_while_instances_end_without_joining() -> None:
+    view = Fleet().add("a", HUGE).view()
+    braked = replace(view, join_failures=JoinFailures(failures=3, retry_at=NOW - 1, last_id="x"))
+    assert replaced(decide(view, POLICY, NOW)) == {"a": SMALL.name}
+    assert decide(braked, POLICY, NOW).launches == ()
+    assert told(decide(braked, POLICY, NOW)) == {"a": "the last instances ended without joining"}
 
 
 def test_it_wakes_when_the_next_agent_has_been_lightly_used_for_long_enough() -> None:

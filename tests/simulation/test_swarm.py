@@ -25,6 +25,7 @@ FOUND = {
     12033: "of an instance that came although its launch was refused only the cloud's clock tells since when",
     12805: "by the cloud's clock an instance was launched later than it was first listed",
     13041: "an agent of a request that was cancelled came after the scheduler had said that there is none",
+    15999: "what takes the place of another for its price was launched while instances ended without joining",
     17338: "a pass counts the consistency window from when it takes a listing in, not from when that came",
 }
 """Worlds that have found a fault, also of a check, and what it was."""

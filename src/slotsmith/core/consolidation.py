@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from slotsmith.core.backoff import BRAKE_AFTER
 from slotsmith.core.conditions import Conditions
 from slotsmith.core.demand import Demand
 from slotsmith.core.fleet import BUSY_AGENT, NO_AGENT
@@ -279,7 +280,10 @@ class _Pass:
         view, policy = self._view, self._policy
         in_all = len(view.fleet) + view.in_flight_count + len(self._launches)
         at_most = f"the pool is at its maximum of {policy.max_instances} instances"
-        full = at_most if in_all >= policy.max_instances else ""
+        not_now = at_most if in_all >= policy.max_instances else ""
+        if view.join_failures.failures + int(np.count_nonzero(self._found.never_joined)) >= BRAKE_AFTER:
+            # Whether instances join at all is found out for the sake of tasks, one at a time.
+            not_now = "the last instances ended without joining"
         scarce = short(view, self._now)
         for offering in open_offerings(view, self._now):
             # Where there was no room lately, work that is done anyway need not be the first to try.
@@ -287,7 +291,7 @@ class _Pass:
                 continue
             starting = offering.price * policy.max_agent_starting_period / _HOUR
             limits = limits_on(view, policy, offering, self._launches)
-            held = full or next((why for room, why in limits if room < 1), "")
+            held = not_now or next((why for room, why in limits if room < 1), "")
             costs = starting + self._cost_of_moving(old)
             yield _Choice(old.price - offering.price, costs, offering=offering, held=held)
 

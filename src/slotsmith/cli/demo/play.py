@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 POOL = "demo"
 SLOTS, MOST = 2, 3
-SMALL, LARGE, GANG, WIDTH = 220, 40, 2, 80_000
+SMALL, LARGE, GANG, WIDTH = 220, 40, 2, 50_000
 _ALL = 100_000
 LOOK = 0.2
 """Seconds between two looks at what has happened."""
