@@ -21,7 +21,7 @@ from slotsmith.core.planning.limited import settled, within
 from slotsmith.core.planning.plan import Plan, Planned, Served, StoppedBy
 from slotsmith.core.planning.prices import Prices, fluid_prices, lower_bound
 from slotsmith.core.planning.problem import Problem
-from slotsmith.core.planning.quick import FIRST_STYLE, STYLES, Style, adapted, fill_new
+from slotsmith.core.planning.quick import STYLES, Style, adapted, fill_new, first_style
 from slotsmith.core.planning.repair import repaired
 from slotsmith.core.planning.serving import Wanted, admitted, item_counts, left_out, place_wholes
 from slotsmith.core.planning.shapes import ENDLESS, Model, model_of
@@ -92,7 +92,7 @@ class _Planner:
             if least is not None:
                 rows = least
             else:
-                style = FIRST_STYLE if not self._meter.left or self._few_enough(counts) else STYLES[0]
+                style = first_style(model) if not self._meter.left or self._few_enough(counts) else STYLES[0]
                 rows, left = self._pack(model, counts, style)
                 if left.any() or not self._ceiling().holds(rows):
                     rows, self._tasks = self._within_limits(rows, left)
@@ -126,7 +126,7 @@ class _Planner:
         ceiling.dollars = self._after_wholes.dollars
         return ceiling
 
-    def _pack(self, model: Model, counts: Ints, style: Style = FIRST_STYLE) -> tuple[list[Row], Ints]:
+    def _pack(self, model: Model, counts: Ints, style: Style | None = None) -> tuple[list[Row], Ints]:
         """Existing agents first, then new ones."""
         filling = Filling.of_existing(model)
         left = counts.copy()
@@ -137,7 +137,8 @@ class _Planner:
         if new is not None:
             rows, left = new, np.zeros_like(left)
         else:
-            rows, left = fill_new(model, left, self._prices_of(model, left), model.most, self._meter, style)
+            prices = self._prices_of(model, left)
+            rows, left = fill_new(model, left, prices, model.most, self._meter, style or first_style(model))
         rows += filling.rows()
         return repaired(model, rows, model.most, self._meter), left
 
