@@ -59,10 +59,10 @@ def test_one_that_is_killed_ends_the_others_and_is_told() -> None:
     assert not _children()
 
 
-def test_a_fault_of_the_program_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(CommandError, match=r"exit status 1"):
+def test_a_fault_of_the_program_is_shown() -> None:
+    with pytest.raises(CommandError, match=r"(?s)a fault of slotsmith:\nTraceback.*\nZeroDivisionError: cannot divide"):
         side_by_side(fail, [7], progress=told)
-    assert "ZeroDivisionError: cannot divide 7" in capfd.readouterr().err
+    assert not _children()
 
 
 def test_an_interrupt_ends_all_of_them() -> None:
@@ -79,5 +79,5 @@ def test_ctrl_c_is_for_the_first_process_alone() -> None:
 
 
 def _children() -> list[psutil.Process]:
-    """Those that work; Python's own helper for shared resources is none of them."""
-    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    """Those that work: what Python's own helper has forked, which stays for later ones."""
+    return [each for helper in psutil.Process().children() for each in helper.children()]

@@ -49,7 +49,7 @@ def pool(name: str, **scheduler: Any) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seconds", [30, pytest.param(1200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [15, pytest.param(1200, marks=pytest.mark.slow)])
 def test_no_answer_is_outside_the_description(tmp_path: Path, seconds: int) -> None:
     pools = pool("gpu", type="push", drain="acknowledge"), pool("cpu", type="push")
     limits = {"max_requests_per_second": 100_000}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -121,4 +122,10 @@ def test_a_part_of_all_seeds_has_a_choice_and_the_others_are_as_they_were() -> N
         assert each.provider.offerings[0] == largest
         assert all(offering.price for offering in each.provider.offerings)
         plain = _plain(each.seed)
-        assert (each.jobs, each.cloud_faults, each.crashes) == (plain.jobs, plain.cloud_faults, plain.crashes)
+        assert (each.cloud_faults, each.crashes) == (plain.cloud_faults, plain.crashes)
+    bursts = [each for each in chosen if each.jobs != _plain(each.seed).jobs]
+    assert 0 < len(bursts) / len(seeds) < 0.02
+    for each in bursts:
+        assert len({job.resources.slots for job in each.jobs}) > 4
+        assert max(job.resources.slots for job in each.jobs) <= each.provider.largest.capacity.slots
+        assert max(Counter(round(job.submit_s) for job in each.jobs).values()) >= 2, "several come at once"

@@ -65,23 +65,27 @@ def test_one_job_takes_one_machine_for_its_boot_its_work_and_the_idle_period(del
     assert machine.billed(machine.gone_at) == pytest.approx(790.0, abs=0.2)
 
 
+QUICK = (5, 8, 16, 24)
+"""Worlds with many starts of the program that do not take long."""
+
+
 def test_a_world_is_the_same_every_time() -> None:
-    for seed in (3, 11):
+    for seed in QUICK:
         one, other = run_scenario(draw(seed)), run_scenario(draw(seed), timeline=True)
         assert (one.digest, one.events, one.coverage) == (other.digest, other.events, other.coverage)
-    assert run_scenario(draw(3)).digest != run_scenario(draw(4)).digest
+    assert len({run_scenario(draw(seed)).digest for seed in QUICK}) == len(QUICK)
 
 
 def test_a_world_is_the_same_in_another_process_with_other_hashes() -> None:
     code = "from slotsmith.simulation.draw import draw\nfrom slotsmith.simulation.world import run_scenario\n"
-    code += "print([run_scenario(draw(seed)).digest for seed in (5, 9, 17)])"
+    code += f"print([run_scenario(draw(seed)).digest for seed in {QUICK}])"
     told = {
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": hashes}, capture_output=True, text=True, check=True
         ).stdout
         for hashes in ("1", "2")
     }
-    assert told == {f"{[run_scenario(draw(seed)).digest for seed in (5, 9, 17)]}\n"}
+    assert told == {f"{[run_scenario(draw(seed)).digest for seed in QUICK]}\n"}
 
 
 def test_a_scenario_is_the_same_every_time_and_another_for_another_seed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -59,8 +60,10 @@ class _Runs:
         return [self._results[index] for index in range(len(self._arguments))]
 
     def _start(self, index: int) -> None:
-        # Not forked: the progress bar draws in a thread, and a fork of a process with threads may hang.
-        context = multiprocessing.get_context("spawn")
+        # Not forked: the progress bar draws in a thread, and a fork of a process with threads may hang. They are forked
+        # by a process that has nothing but the imports, which take longer than many a run.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["slotsmith.cli", self._work.__module__])
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_serve, args=(theirs, self._work, self._arguments[index]), daemon=True)
         self._running[ours] = (index, process)
@@ -73,8 +76,9 @@ class _Runs:
             done, value = connection.recv()
         except EOFError:
             process.join()
-            # What went wrong in it stands above this line already, unless the system killed it.
             raise CommandError(f"a run ended without a result (exit status {process.exitcode})", FAILED) from None
+        if done is None:
+            raise CommandError(f"a run failed by a fault of slotsmith:\n{value}", FAILED)
         if not done:
             self._progress(index, value)
             return
@@ -88,7 +92,12 @@ class _Runs:
 def _serve(connection: Connection, work: Any, argument: Any) -> None:
     # Ctrl-C reaches every process of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection.send((True, work(argument, lambda share: connection.send((False, share)))))
+    answer: tuple[bool | None, Any]
+    try:
+        answer = True, work(argument, lambda share: connection.send((False, share)))
+    except Exception:  # noqa: BLE001 - it is told where it is seen
+        answer = None, traceback.format_exc()
+    connection.send(answer)
     connection.close()
 
 

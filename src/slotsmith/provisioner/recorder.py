@@ -92,8 +92,10 @@ class Recorder:
         new = bool(decision.launches or decision.terminations or unmet.keys() != self._told)
         if self._bookkeeping.record_views:
             await self._write_with_view(view, policy, decision, intents, new=new)
-        elif new or decision.at >= self._written_at + self._bookkeeping.write_period:
-            await self._write(decision=decision if new else None, intents=tuple(intents))
+        elif new:
+            await self._write(decision=decision, intents=tuple(intents))
+        else:
+            await self.save()
         fresh = [each for kind, each in unmet.items() if kind not in self._told]
         self._told, self._recorded, self._recorded_policy = unmet.keys(), view, policy
         return fresh
