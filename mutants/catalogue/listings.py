@@ -122,9 +122,9 @@ LISTINGS: Final = (
         "decide-before-looking",
         "After a restart the first pass is made from the books, before the cloud was asked what there is.",
         ("I1", "I4"),
-        "provisioner/provisioner.py",
-        "                pool.observe(self._clock.now())\n                continue\n",
-        "                pool.observe(self._clock.now())\n",
+        "provisioner/running.py",
+        "                self._pool.observe(self._clock.now())\n                continue\n",
+        "                self._pool.observe(self._clock.now())\n",
     ),
     Mutant(
         "judge-while-blind",

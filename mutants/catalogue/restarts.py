@@ -49,8 +49,8 @@ RESTARTS: Final = (
         "open-launches-stay-open",
         "A restart does not ask again for launches that were never answered, so they are on their way for ever.",
         ("I5", "W65"),
-        "provisioner/provisioner.py",
-        "            pool.resume_launches()\n",
+        "provisioner/running.py",
+        "            self._pool.resume_launches()\n",
         "",
     ),
     Mutant(

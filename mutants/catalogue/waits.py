@@ -114,7 +114,7 @@ WAITS: Final = (
         "a-full-disk-ends-the-pool",
         "An error of the store while drains and terminations are recorded ends the pool's loop.",
         ("I5", "W31"),
-        "provisioner/provisioner.py",
+        "provisioner/running.py",
         "                wait = _STORE_RETRY\n",
         "                raise\n",
     ),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -26,25 +26,21 @@ from slotsmith.provisioner.books import Books
 from slotsmith.provisioner.foreseeing import Foreseeing
 from slotsmith.provisioner.observer import Surroundings
 from slotsmith.provisioner.operating import Operating
-from slotsmith.provisioner.pace import GATHER, Pace
+from slotsmith.provisioner.pace import Pace
 from slotsmith.provisioner.paid_time import PAID
 from slotsmith.provisioner.pool import Pool
 from slotsmith.provisioner.recorder import FULL_BOOKKEEPING, Bookkeeping, Recorder
+from slotsmith.provisioner.running import Running, Waking
 from slotsmith.provisioner.sale import Sale
 from slotsmith.provisioner.schedule import Schedule, month_of
 from slotsmith.provisioner.searching import Searcher, Searching
 from slotsmith.provisioner.telemetry import Telemetry, TelemetrySink, log_sink
 from slotsmith.provisioner.unready import Unready
 from slotsmith.schedulers.base import DrainAnswer, DrainRequest, ListsDrains, Scheduler
-from slotsmith.store.base import Store, StoreError, StoreRunner
+from slotsmith.store.base import Store, StoreRunner
 
 SETUP_DEADLINE: Final = 60.0
 """Seconds for the set-up of the provider."""
-LONGEST_PAUSE: Final = 300.0
-"""Seconds between two passes, at most: all that could change a decision wakes the pool, so this is only for safety."""
-_STORE_RETRY: Final = 1.0
-_BREATH: Final = 9.0
-"""The pause after a summary, at least, in times of what it took."""
 
 
 class Provisioner:
@@ -92,23 +88,19 @@ class Provisioner:
         self._rules = rules
         self._bookkeeping = bookkeeping
         self._log = structlog.get_logger("slotsmith").bind(pool=pool)
-        self._woken = asyncio.Event()
-        self._passed = asyncio.Event()
-        self._searching = Searching(rules.search, searcher, self._woken, self._log)
+        self._waking = Waking()
+        self._searching = Searching(rules.search, searcher, self._waking.news, self._log)
         self._stopping = asyncio.Event()
         self._surroundings = Surroundings(
-            provider, scheduler, clock=clock, on_listing=self._listed, on_news=self._woken.set, log=self._log
+            provider, scheduler, clock=clock, on_listing=self._listed, on_news=self._waking.wake, log=self._log
         )
         self._ready: Pool | None = None
-        self._pass_began = self._passed_at = -math.inf
-        self._passes = 0
         self._pace = pace or Pace()
-        self._is_urgent = False
         self._on_pass = on_pass
         self._around_pass = around_pass
         self._there_until: dict[str, float] = {}
         self.operating = Operating(
-            pool, self._schedule, store=store, run_store=run_store, clock=clock, wake=self._woken.set
+            pool, self._schedule, store=store, run_store=run_store, clock=clock, wake=self._waking.wake
         )
 
     # What others tell it
@@ -249,7 +241,7 @@ class Provisioner:
             consistency_window=self._provider.consistency_window,
             max_idle_agent_period=self.policy.max_idle_agent_period,
             random=self._random,
-            on_change=self._answered,
+            on_change=self._waking.wake_at_once,
             log=self._log,
         )
         self._note_agents()
@@ -288,30 +280,19 @@ class Provisioner:
             unready = Unready(self.pool, self.policy, self._store, self._run_store, self._clock, self._log)
             if not await unready.set_up(self.setup, SETUP_DEADLINE, self._stopping):
                 return
-        pool = self._pool
-        tasks: list[asyncio.Task[Any]] = [
-            asyncio.create_task(work)
-            for work in (
-                self._surroundings.listings.run(),
-                self._surroundings.views.run(),
-                self._pass_forever(pool),
-                self._step_forever(pool, pool.terminator.drain, pool.drain_due),
-                self._step_forever(pool, pool.terminator.terminate, pool.termination_due),
-                self._summarize_forever(pool),
-                self._stopping.wait(),
-                *([pool.recorder.write_in_time()] if self._bookkeeping.write_period else []),
-            )
-        ]
-        try:
-            pool.resume_launches()
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # a fault of our own, which must not be silent
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await pool.wind_down()
+        running = Running(
+            self._pool,
+            self._surroundings,
+            self._waking,
+            rules=self._rules,
+            searching=self._searching,
+            pace=self._pace,
+            bookkeeping=self._bookkeeping,
+            clock=self._clock,
+            on_pass=self._on_pass,
+            around_pass=self._around_pass,
+        )
+        await running.until(self._stopping)
 
     def stop(self) -> None:
         """Let `run` return soon. Calls under way are finished or stay on record as unanswered."""
@@ -341,7 +322,7 @@ class Provisioner:
         """
         await self._surroundings.listings.read_once()
         await self._surroundings.views.read_once()
-        self._woken.clear()
+        self._waking.news.clear()
         decision = None if self._surroundings.listings.error else await self._pool.run_pass()
         await self._pool.terminator.drain()
         await self._pool.terminator.terminate()
@@ -391,95 +372,9 @@ class Provisioner:
         await self._surroundings.read_both()
         return await self._pool.down(force=force, progress=progress)
 
-    # What `run` consists of
-
-    def _answered(self) -> None:
-        # Answers come as seldom as the pool asks, and a refusal is to be made good for elsewhere at once.
-        self._is_urgent = True
-        self._woken.set()
-
     def _listed(self, news: bool) -> None:
         if news or (self._ready is not None and self._ready.books.awaits_listing):
-            self._woken.set()
-
-    async def _pass_forever(self, pool: Pool) -> None:
-        """Pass after pass: when woken, and when a period ends."""
-        while True:
-            await self._wait_for_reason(pool)
-            if self._surroundings.listings.latest is None:
-                pool.observe(self._clock.now())
-                continue
-            try:
-                await self._run_pass(pool)
-                self._passed_at = self._clock.now()
-                self._passed.set()
-            except StoreError as error:
-                # Nothing was launched that is not on record; what was seen is still pending.
-                pool.recorder.failed(error)
-                await self._clock.sleep(_STORE_RETRY)
-                self._woken.set()
-
-    async def _run_pass(self, pool: Pool) -> None:
-        # What comes while a pass is being written waits no longer for the next one than what comes after it.
-        began = self._pass_began = self._clock.now()
-        waited = self._searching.waited
-        self._passes += 1
-        # Whatever a pass begins logs with its number too.
-        with structlog.contextvars.bound_contextvars(**{"pass": self._passes}), self._around_pass(self._passes):
-            await pool.run_pass()
-        took = self._clock.now() - began - (self._searching.waited - waited)
-        self._pace.passed(took, self._clock.now())
-        self._on_pass(took)
-
-    async def _wait_for_reason(self, pool: Pool) -> None:
-        now = self._clock.now()
-        deadline = now + LONGEST_PAUSE
-        due = pool.next_deadline(now)
-        if due is not None:
-            # Periods are over strictly after their end.
-            deadline = min(deadline, due + 0.001)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, deadline - now)):
-                await self._woken.wait()
-        now = self._clock.now()
-        gather = GATHER if self._is_urgent else self._pace.gather(now)
-        soonest = max(now, self._passed_at + GATHER, self._pass_began + gather)
-        await self._clock.sleep(self._rules.next_tick(soonest) - now)
-        self._woken.clear()
-        self._is_urgent = False
-
-    async def _step_forever(self, pool: Pool, step: Callable[[], Awaitable[float | None]], due: asyncio.Event) -> None:
-        """Step after step: when one is due, and after the seconds that the last one said."""
-        while True:
-            due.clear()
-            try:
-                wait = await step()
-            except StoreError as error:
-                pool.recorder.failed(error)
-                wait = _STORE_RETRY
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await due.wait()
-
-    async def _summarize_forever(self, pool: Pool) -> None:
-        """Keep `status`, `explain` and the sign of life current, beside the passes and never in their way."""
-        pause = self._bookkeeping.summary_period
-        while True:
-            await self._clock.sleep(pause)
-            self._passed.clear()
-            began = self._clock.now()
-            try:
-                await pool.recorder.flush()
-                await pool.summarize()
-            except StoreError as error:
-                # Nobody else may have a reason to write soon.
-                pool.recorder.failed(error)
-                continue
-            pause = max(self._bookkeeping.summary_period, _BREATH * (self._clock.now() - began))
-            # There is no pass before the first listing, and what keeps it away is worth telling.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._bookkeeping.sign_of_life):
-                    await self._passed.wait()
+            self._waking.wake()
 
     @property
     def _pool(self) -> Pool:
