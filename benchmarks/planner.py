@@ -115,21 +115,27 @@ def _snapshots() -> list[Row]:
         return [Row("SLOTSMITH_TRACES does not name the directory of openb2023.csv.gz", "", "", "")]
     rows = []
     peers = {200: (5_600.0, 0.4), 1_000: (31_000.0, 0.2), 5_000: (149_000.0, 0.2)}
+    # Seconds, and per cent above the bound. The first plan, and what is found in one second, are what a pool launches.
+    budgets = {0.0: None, 0.5: 2.0, 1.0: None, 2.0: 1.0, 30.0: 0.5}
     for size, starts in SNAPSHOTS.items():
         problems = {start: problem(Counter(tasks[start : start + size]), EIGHT_TYPES) for start in starts}
+        made = {seconds: _planned(problems, Budget.of(seconds)) for seconds in budgets}
+        proved = {start: [plans[start][1].lower_bound_per_hour for plans in made.values()] for start in starts}
+        bounds = {start: max(PROVED.get((size, start), 0.0), *each) for start, each in proved.items()}
         peer_ms, peer_gap = peers[size]
-        for seconds, most in ((0.5, 2.0), (2.0, 1.0), (30.0, 0.5)):
-            made = {start: cpu_ms(lambda p=p, s=seconds: plan(p, Budget.of(s))) for start, p in problems.items()}  # type: ignore[misc]
-            what = f"{size:,} tasks, {seconds:g} s"
-            above = mean(
-                100 * (each.cost_per_hour / max(each.lower_bound_per_hour, PROVED.get((size, start), 0.0)) - 1)
-                for start, (_, each) in made.items()
-            )
-            rows.append(figure(what, max(ms for ms, _ in made.values()), reference=peer_ms, target=1000 * seconds))
+        for seconds, most in budgets.items():
+            what = f"{size:,} tasks, {seconds:g} s" if seconds else f"{size:,} tasks, first plan"
+            took = max(ms for ms, _ in made[seconds].values())
+            above = mean(100 * (each.cost_per_hour / bounds[start] - 1) for start, (_, each) in made[seconds].items())
+            own = max(_gap(each) for _, each in made[seconds].values())
+            rows.append(figure(what, took, reference=peer_ms, target=1000 * seconds if most else None))
             rows.append(figure(f"{what}, cost above the best bound", above, "%", reference=peer_gap, target=most))
-            own = max(_gap(each) for _, each in made.values())
             rows.append(figure(f"{what}, cost above its own bound, most", own, "%", target=3 if seconds == 2 else None))
     return rows
+
+
+def _planned(problems: Mapping[int, Problem], budget: Budget) -> dict[int, tuple[float, Plan]]:
+    return {start: cpu_ms(lambda each=each: plan(each, budget)) for start, each in problems.items()}  # type: ignore[misc]
 
 
 def _alike() -> list[Row]:

@@ -10,6 +10,7 @@ from slotsmith.config import read_config
 from slotsmith.config.assembly import Assembly
 from slotsmith.providers.local import find_processes
 from slotsmith.provisioner import Provisioner
+from slotsmith.provisioner.worker_process import WorkerProcess
 from slotsmith.store.sql import SqlStore, open_store
 from waiting import until
 
@@ -18,7 +19,10 @@ from waiting import until
 async def embedded_pool(config: str, directory: Path) -> AsyncIterator[tuple[Provisioner, SqlStore]]:
     """The only pool of the configuration, in which `{directory}` is filled in; in the end nothing of it is left."""
     settings = read_config(config.format(directory=directory), "slotsmith.yaml")
-    with open_store(f"sqlite:///{directory}/books.db") as store, Assembly(settings, store) as assembly:
+    with (
+        open_store(f"sqlite:///{directory}/books.db") as store,
+        Assembly(settings, store, searcher=WorkerProcess()) as assembly,
+    ):
         pool = assembly.provisioner(settings.pools[0])
         await pool.setup()
         try:

@@ -65,13 +65,14 @@ def _serve(settings: Config, file: Path) -> None:
     from slotsmith.cli.replicating import owning
     from slotsmith.clock import SystemClock
     from slotsmith.config.assembly import UNWATCHED, Assembly
+    from slotsmith.provisioner.worker_process import WorkerProcess
 
     clock = SystemClock()
     with (
         traced(settings, UNWATCHED) as watch,
         open_writable(settings.store.url) as store,
         owning(store, clock) as candidate,
-        Assembly(settings, store, clock=clock, watch=watch, replica=candidate) as assembly,
+        Assembly(settings, store, clock=clock, watch=watch, replica=candidate, searcher=WorkerProcess()) as assembly,
     ):
         refused = asyncio.run(_run(assembly, file, candidate))
     if refused:

@@ -78,6 +78,7 @@ def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, st
     from slotsmith.cli.run import traced
     from slotsmith.clock import SystemClock
     from slotsmith.config.assembly import Assembly
+    from slotsmith.provisioner.worker_process import WorkerProcess
     from slotsmith.service.metrics import Metrics
     from slotsmith.service.server import ServiceError
 
@@ -87,7 +88,7 @@ def _serve(settings: Config, where: ServiceSettings, file: Path) -> dict[str, st
         traced(settings, metrics) as watch,
         open_writable(settings.store.url) as store,
         owning(store, clock) as candidate,
-        Assembly(settings, store, clock=clock, watch=watch, replica=candidate) as assembly,
+        Assembly(settings, store, clock=clock, watch=watch, replica=candidate, searcher=WorkerProcess()) as assembly,
     ):
         try:
             return uvloop.run(_run(assembly, where, metrics, file, candidate))

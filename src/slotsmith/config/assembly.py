@@ -15,7 +15,7 @@ from slotsmith.config.plugins import Plugins
 from slotsmith.providers.base import Provider, ProviderContext, ProviderPlugin
 from slotsmith.provisioner import Provisioner
 from slotsmith.provisioner.pace import Pace
-from slotsmith.provisioner.searching import WorkerProcess
+from slotsmith.provisioner.searching import Searcher
 from slotsmith.replicas.candidate import Candidate
 from slotsmith.replicas.guarded import GuardedProvider, guarded_scheduler
 from slotsmith.schedulers.base import Scheduler, SchedulerContext, SchedulerPlugin
@@ -111,7 +111,8 @@ class Assembly:
     """Makes the parts of every pool of a configuration; all pools share its store and that store's writer thread.
 
     A context manager: leaving it ends the writer thread, and leaves the store open. `replica`: of several, only
-    the one that leads may launch, drain and terminate.
+    the one that leads may launch, drain and terminate. `searcher` looks for cheaper launches than pools find at once
+    (`provisioner.worker_process`); None = nobody does.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Assembly:
         new_id: IdSource = system_ids,
         watch: Watch = UNWATCHED,
         replica: Candidate | None = None,
+        searcher: Searcher | None = None,
     ) -> None:
         self.config = config
         self.store = store
@@ -134,7 +136,7 @@ class Assembly:
         self._watch = watch
         self._replica = replica
         self._pace = Pace()
-        self._searcher = WorkerProcess()
+        self._searcher = searcher
         # Looking for what is installed takes tens of milliseconds, and there may be hundreds of pools.
         self._plugins = (Plugins("provider"), Plugins("scheduler"))
 

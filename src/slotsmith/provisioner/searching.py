@@ -9,15 +9,9 @@ pass decides anew and launches at once.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Final, Protocol
 
 import structlog
-from anyio import to_process
 
 from slotsmith.core.rules import Decide
 from slotsmith.core.view import View
@@ -29,7 +23,6 @@ LONGEST_SEARCH: Final = 2.0
 """Seconds for which launches wait for cheaper ones, at most."""
 WORTH: Final = 0.01
 """A search begins where launches may cost more than so much of their price too much."""
-_NICE: Final = 10
 
 
 class Searcher(Protocol):
@@ -86,33 +79,3 @@ class Searching:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, there is a plan already
             self._log.warning("no cheaper launches could be looked for", error=describe(error))
             return None
-
-
-class WorkerProcess:
-    """A `Searcher` for all pools of a program: one process, from the first search to the end of the program.
-
-    As with all that starts Python again, the program's main module must be one that can be imported without running.
-    """
-
-    def __init__(self) -> None:
-        self._turn = asyncio.Lock()
-        self._begun: asyncio.Task[None] | None = None
-
-    async def __call__(self, search: Decide, view: View, policy: Policy, now: float, /) -> Decision:
-        async with self._turn:
-            if self._begun is None or self._begun.done():
-                self._begun = asyncio.create_task(to_process.run_sync(_prepare))
-                self._begun.add_done_callback(lambda begun: begun.cancelled() or begun.exception())
-            # Who gives up must not leave a process behind that is half begun.
-            await asyncio.shield(self._begun)
-            return await to_process.run_sync(search, view, policy, now)
-
-
-@cache
-def _prepare() -> None:
-    """What the process does once: it leaves signals for the whole program to its parent, and goes last."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(_NICE)
-    if find_spec("highspy"):
-        import_module("slotsmith.core.planning.columns")
-        import_module("slotsmith.core.planning.pooled")
