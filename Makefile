@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/.stamps
+# Hundreds of processes are started by the tests, and each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-slow lint format schema bench docs mutants simulate clean
 
