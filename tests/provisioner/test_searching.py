@@ -229,7 +229,7 @@ def test_searches_are_made_in_a_process_that_ends_with_the_program() -> None:
         for _ in range(2):
             assert await worker(SLOTSMITH.search, VIEW, POLICY, 1.0) == SLOTSMITH.search(VIEW, POLICY, 1.0)
         (begun,) = children() - before
-        assert psutil.Process(begun).nice() == psutil.Process().nice() + 10
+        assert psutil.Process(begun).nice() == min(19, psutil.Process().nice() + 10)
         os.kill(begun, signal.SIGINT)
         assert await worker(SLOTSMITH.search, VIEW, POLICY, 1.0), "an interrupt is for the program that it serves"
         os.kill(begun, signal.SIGKILL)

@@ -68,8 +68,11 @@ class Searching:
             self.waited += asyncio.get_running_loop().time() - began
         if found is None:
             return None
-        is_better = found.unmet == decision.unmet and found.dollars_per_hour < decision.dollars_per_hour
-        return found if is_better else decision
+        new, old = found.dollars_per_hour, decision.dollars_per_hour
+        if found.unmet != decision.unmet or new >= old:
+            return decision
+        self._log.info("cheaper launches", dollars_per_hour=round(new, 4), instead_of=round(old, 4))
+        return found
 
     async def _decided(self, view: View, policy: Policy, now: float) -> Decision | None:
         assert self._search is not None
