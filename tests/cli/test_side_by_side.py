@@ -80,4 +80,6 @@ def test_ctrl_c_is_for_the_first_process_alone() -> None:
 
 def _children() -> list[psutil.Process]:
     """Those that work: what Python's own helper has forked, which stays for later ones."""
-    return [each for helper in psutil.Process().children() for each in helper.children()]
+    children = psutil.Process().children()
+    helpers = [child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+    return [each for helper in helpers for each in helper.children()]

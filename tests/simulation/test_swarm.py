@@ -29,7 +29,7 @@ FOUND = {
     17338: "a pass counts the consistency window from when it takes a listing in, not from when that came",
 }
 """Worlds that have found a fault, also of a check, and what it was."""
-FEW = 4
+FEW = 2
 """Seeds in a chunk, where a test looks at more than one."""
 
 

@@ -65,7 +65,7 @@ def test_one_job_takes_one_machine_for_its_boot_its_work_and_the_idle_period(del
     assert machine.billed(machine.gone_at) == pytest.approx(790.0, abs=0.2)
 
 
-QUICK = (5, 8, 16, 24)
+QUICK = (8, 16)
 """Worlds with many starts of the program that do not take long."""
 
 
