@@ -170,9 +170,9 @@ LAUNCHES: Final = (
         "no-brake",
         "Instances that never join are launched again without end.",
         ("I5", "W4"),
-        "core/launches.py",
-        "if view.join_failures.failures + len(given_up) >= BRAKE_AFTER:",
-        "if len(given_up) >= BRAKE_AFTER:",
+        "core/conditions.py",
+        "    return view.join_failures.failures + int(np.count_nonzero(found.never_joined))\n",
+        "    return int(np.count_nonzero(found.never_joined))\n",
     ),
     Mutant(
         "brake-for-ever",

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import psutil
 import pytest
@@ -56,7 +57,9 @@ def finds(found: Decision | Exception, *, after: float = 0.0) -> Searcher:
 
 
 def searching(searcher: Searcher | None, news: asyncio.Event | None = None) -> Searching:
-    return Searching(SLOTSMITH.search, searcher, news or asyncio.Event(), structlog.get_logger())
+    assert SLOTSMITH.search is not None
+    search = None if searcher is None else partial(searcher, SLOTSMITH.search)
+    return Searching(search, news or asyncio.Event(), structlog.get_logger())
 
 
 def test_a_search_finds_cheaper_launches_for_the_same_tasks() -> None:
@@ -140,7 +143,7 @@ def launched(world: World) -> dict[str, int]:
     return {request.offering.instance_type: request.count for request in world.provider.made("launch")}  # type: ignore[attr-defined]
 
 
-def in_a_pool(searcher: Callable[[World], Searcher], check: Callable[[World], Awaitable[None]]) -> None:
+def in_a_pool(searcher: Callable[[World], Searcher | None], check: Callable[[World], Awaitable[None]]) -> None:
     async def main(clock: VirtualClock) -> None:
         world = World(clock=clock, max_instances=20)  # type: ignore[arg-type]
         world.provider = SeveralProvider(world.clock)
@@ -168,17 +171,11 @@ def test_a_pool_launches_what_a_search_has_found() -> None:
 
 
 def test_a_pool_without_one_launches_at_once() -> None:
-    async def main(clock: VirtualClock) -> None:
-        world = World(clock=clock, max_instances=20)  # type: ignore[arg-type]
-        world.provider = SeveralProvider(world.clock)
-        world.provider.on_offer = OFFERINGS
-        world.pool = world.provisioner()
-        await world.pool.setup()
-        push(world, PUZZLE)
+    async def check(world: World) -> None:
         await world.pool.provision()
         assert launched(world) == {"four": 1, "eight": 4}
 
-    run_virtually(main)
+    in_a_pool(lambda _: None, check)
 
 
 def test_what_comes_meanwhile_is_decided_upon_at_once() -> None:

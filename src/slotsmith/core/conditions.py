@@ -105,6 +105,11 @@ def coming_count(view: View, found: Conditions) -> int:
     return int(np.count_nonzero(found.recently_launched)) + view.in_flight_count
 
 
+def failed_joins(view: View, found: Conditions) -> int:
+    """Instances in a row that ended without joining, with those that are given up on now."""
+    return view.join_failures.failures + int(np.count_nonzero(found.never_joined))
+
+
 def in_order(fleet: Fleet, mask: Mask, since: Floats) -> list[str]:
     """The ids of a mask, longest `since` first, then by launch time, then by id."""
     rows = mask.nonzero()[0]

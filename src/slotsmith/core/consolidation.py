@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from slotsmith.core.backoff import BRAKE_AFTER
-from slotsmith.core.conditions import Conditions
+from slotsmith.core.conditions import Conditions, failed_joins
 from slotsmith.core.demand import Demand
 from slotsmith.core.fleet import BUSY_AGENT, NO_AGENT
 from slotsmith.core.headroom import free_slots
@@ -281,7 +281,7 @@ class _Pass:
         in_all = len(view.fleet) + view.in_flight_count + len(self._launches)
         at_most = f"the pool is at its maximum of {policy.max_instances} instances"
         not_now = at_most if in_all >= policy.max_instances else ""
-        if view.join_failures.failures + int(np.count_nonzero(self._found.never_joined)) >= BRAKE_AFTER:
+        if failed_joins(view, self._found) >= BRAKE_AFTER:
             # Whether instances join at all is found out for the sake of tasks, one at a time.
             not_now = "the last instances ended without joining"
         scarce = short(view, self._now)

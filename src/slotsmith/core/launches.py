@@ -10,7 +10,7 @@ import numpy as np
 
 from slotsmith.core import headroom
 from slotsmith.core.backoff import BRAKE_AFTER
-from slotsmith.core.conditions import Conditions, coming_count, in_order
+from slotsmith.core.conditions import Conditions, coming_count, failed_joins, in_order
 from slotsmith.core.demand import Demand, unmet_beyond
 from slotsmith.core.fleet import Mask
 from slotsmith.core.several import Allowance, Outlook, merged, one_by_one
@@ -161,9 +161,8 @@ def _allowed(view: View, found: Conditions, policy: Policy, now: float) -> Allow
         limits += limits_on(view, policy, view.offering)
         if now < failures.next_attempt_at:
             limits.append((0, f"the last launch failed, the next is tried after a pause: {failures.message}"))
-    given_up = in_order(view.fleet, found.never_joined, view.fleet.launched_at)
-    if view.join_failures.failures + len(given_up) >= BRAKE_AFTER:
-        limits.append(_braked(view, found, given_up, now))
+    if failed_joins(view, found) >= BRAKE_AFTER:
+        limits.append(_braked(view, found, now))
     count, reason = min(limits, key=lambda limit: limit[0])
     return Allowance(count, reason, braked=count < room)
 
@@ -180,11 +179,12 @@ def _instances(count: int) -> str:
     return f"{count} instance{'s' if count != 1 else ''}"
 
 
-def _braked(view: View, found: Conditions, given_up: list[str], now: float) -> tuple[int, str]:
+def _braked(view: View, found: Conditions, now: float) -> tuple[int, str]:
     """After several instances in a row that never joined, one at a time is tried, each after a longer pause."""
     failures = view.join_failures
-    in_a_row, last = failures.failures + len(given_up), given_up[-1] if given_up else failures.last_id
-    text = f"{in_a_row} instances in a row ended without joining (the last was {last})"
+    given_up = in_order(view.fleet, found.never_joined, view.fleet.launched_at)
+    last = given_up[-1] if given_up else failures.last_id
+    text = f"{failed_joins(view, found)} instances in a row ended without joining (the last was {last})"
     # The pause that follows from those given up in this pass begins with this pass.
     if given_up or now < failures.retry_at:
         return 0, f"{text}; one more is tried after a pause"

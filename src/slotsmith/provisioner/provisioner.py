@@ -89,7 +89,8 @@ class Provisioner:
         self._bookkeeping = bookkeeping
         self._log = structlog.get_logger("slotsmith").bind(pool=pool)
         self._waking = Waking()
-        self._searching = Searching(rules.search, searcher, self._waking.news, self._log)
+        search = partial(searcher, rules.search) if searcher and rules.search else None
+        self._searching = Searching(search, self._waking.news, self._log)
         self._stopping = asyncio.Event()
         self._surroundings = Surroundings(
             provider, scheduler, clock=clock, on_listing=self._listed, on_news=self._waking.wake, log=self._log

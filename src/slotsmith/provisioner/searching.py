@@ -9,6 +9,7 @@ pass decides anew and launches at once.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import structlog
@@ -25,6 +26,9 @@ WORTH: Final = 0.01
 """A search begins where launches may cost more than so much of their price too much."""
 
 
+Search = Callable[[View, Policy, float], Awaitable[Decision]]
+
+
 class Searcher(Protocol):
     """Makes a search somewhere else; whoever waits for it may give up."""
 
@@ -33,17 +37,15 @@ class Searcher(Protocol):
 
 
 class Searching:
-    """One pool's searches. `news` is set when something has come that no pass has taken in."""
+    """One pool's searches; without a `search`, none. `news` is set while no pass has taken in what has come."""
 
     def __init__(
         self,
-        search: Decide | None,
-        searcher: Searcher | None,
+        search: Search | None,
         news: asyncio.Event,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._search = search
-        self._searcher = searcher
         self._news = news
         self._log = log
         self.waited = 0.0
@@ -51,7 +53,7 @@ class Searching:
 
     def pays(self, decision: Decision) -> bool:
         """Whether the launches of a decision may be so dear that they should wait for cheaper ones."""
-        may_search = self._search is not None and self._searcher is not None and bool(decision.launches)
+        may_search = self._search is not None and bool(decision.launches)
         return may_search and decision.excess > WORTH * decision.dollars_per_hour
 
     async def better(self, view: View, policy: Policy, decision: Decision) -> Decision | None:
@@ -76,9 +78,8 @@ class Searching:
 
     async def _decided(self, view: View, policy: Policy, now: float) -> Decision | None:
         assert self._search is not None
-        assert self._searcher is not None
         try:
-            return await self._searcher(self._search, view, policy, now)
+            return await self._search(view, policy, now)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, there is a plan already
             self._log.warning("no cheaper launches could be looked for", error=describe(error))
             return None

@@ -12,7 +12,8 @@ from slotsmith.core.planning.budget import Meter
 from slotsmith.core.planning.filling import Pattern, Row, merged
 from slotsmith.core.planning.shapes import ENDLESS, Model
 
-_MOST_STATES: Final = 4_000
+MOST_STATES: Final = 4_000
+"""So many are looked at where there is time to search."""
 FEW_STATES: Final = 256
 """With so few, the cheapest plan is found sooner than a good one in another way: within milliseconds."""
 _MOST_PAIRS: Final = 4_000_000
@@ -34,7 +35,7 @@ class _Layer(NamedTuple):
     owner: Ints
 
 
-def least_cost_rows(model: Model, counts: Ints, meter: Meter, most_states: int = _MOST_STATES) -> list[Row] | None:
+def least_cost_rows(model: Model, counts: Ints, meter: Meter, most_states: int) -> list[Row] | None:
     """The cheapest rows that hold so many of each item; None = the problem is too large, or they cannot be held."""
     items = np.flatnonzero(counts)
     sizes = counts[items] + 1

@@ -13,7 +13,7 @@ import numpy as np
 from slotsmith.core.planning import telling
 from slotsmith.core.planning.arrays import Ints
 from slotsmith.core.planning.budget import Budget, Meter
-from slotsmith.core.planning.exact import FEW_STATES, least_cost_rows
+from slotsmith.core.planning.exact import FEW_STATES, MOST_STATES, least_cost_rows
 from slotsmith.core.planning.expanding import Expander, launches
 from slotsmith.core.planning.filling import Filling, Row, cost, held
 from slotsmith.core.planning.firstfit import Ceiling, FirstFit, Opening
@@ -82,39 +82,38 @@ class _Planner:
     # The first plan.
 
     def _first(self) -> None:
-        model, least = self._model, None
-        if len(self._problem.choices) <= 1:
-            rows, self._tasks = self._first_fit(Opening.BY_UNIT)
-        else:
-            # Where better plans are looked for, the first one need not come so soon.
-            counts = item_counts(model, self._tasks)
-            least = self._least(counts)
-            if least is not None:
-                rows = least
-            else:
-                style = first_style(model) if not self._meter.left or self._few_enough(counts) else STYLES[0]
-                rows, left = self._pack(model, counts, style)
-                if left.any() or not self._ceiling().holds(rows):
-                    rows, self._tasks = self._within_limits(rows, left)
-                elif model.items <= _FIRST_FIT_ITEMS and cost(rows, model):
-                    rows = min([rows, *self._first_fits()], key=lambda each: cost(each, model))
-        self._rows = rows
+        model = self._model
         counts = item_counts(model, self._tasks)
-        if not self._total():
-            # What costs nothing is the cheapest there is.
+        if len(self._problem.choices) <= 1:
+            self._rows, self._tasks = self._first_fit(Opening.BY_UNIT)
+        elif not model.piles and (least := self._least(counts, FEW_STATES)) is not None:
+            self._rows = least
+        else:
+            self._rows, self._tasks = self._good(counts)
+        if not self._worth_improving():
+            # What costs nothing, or is proved to be the cheapest, needs no other bound.
             return
-        if least is not None and not self._worth_improving():
-            return
+        counts = item_counts(model, self._tasks)
         # Any prices give a bound. In a pass that cannot wait for a better one, nobody asks for it.
         if self._prices is None or (self._meter.left and not np.array_equal(counts, self._priced)):
             self._prices = fluid_prices(model, counts, model.most, self._meter)
         self._raise_bound(self._fluid_bound())
 
-    def _least(self, counts: Ints) -> list[Row] | None:
-        """The cheapest plan where there are so few tasks that it is found sooner than a good one."""
-        if self._limited or len(self._model.piles):
-            return None
-        rows = least_cost_rows(self._model, counts, self._meter, FEW_STATES)
+    def _good(self, counts: Ints) -> tuple[list[Row], Ints]:
+        """A good plan for several offerings, and how many tasks of each lot it serves."""
+        model = self._model
+        # Where better plans are looked for, the first one need not come so soon.
+        style = first_style(model) if not self._meter.left or self._few_enough(counts) else STYLES[0]
+        rows, left = self._pack(model, counts, style)
+        if left.any() or not self._ceiling().holds(rows):
+            return self._within_limits(rows, left)
+        if model.items <= _FIRST_FIT_ITEMS and cost(rows, model):
+            rows = min([rows, *self._first_fits()], key=lambda each: cost(each, model))
+        return rows, self._tasks
+
+    def _least(self, counts: Ints, most_states: int = MOST_STATES) -> list[Row] | None:
+        """The cheapest plan, which is the bound as well; None = there are too many ways to hold these."""
+        rows = None if self._limited else least_cost_rows(self._model, counts, self._meter, most_states)
         if rows is not None:
             self._raise_bound_of_items(cost(rows, self._model) * (1 - _SAME))
         return rows
@@ -203,10 +202,9 @@ class _Planner:
 
     def _improve(self) -> None:
         counts = item_counts(self._model, self._tasks)
-        exact = None if self._limited else least_cost_rows(self._model, counts, self._meter)
-        if exact is not None:
-            self._consider(exact)
-            self._raise_bound_of_items(cost(exact, self._model) * (1 - _SAME))
+        least = self._least(counts)
+        if least is not None:
+            self._consider(least)
             return
         if self._few_enough(counts) and find_spec("highspy"):
             self._by_columns(counts)
