@@ -172,6 +172,14 @@ def at_work(tmp_path: Path) -> Iterator[tuple[Daemon, Queue]]:
         for demand, agents in ((3, 3), (2, 3)):
             queue.demand(demand)
             wait_until(lambda: len(queue.live()) == agents, what=f"{agents} agents\n{daemon.log()}")  # noqa: B023
+
+        def known() -> bool:
+            """Whether the daemon has the news: what agents do comes with the view, the counts with the listing."""
+            summary = daemon.report("p")["summary"]  # there is none for its first half second
+            doing = [each["agent"] for each in summary["instances"]] if summary else []
+            return sorted(doing) == ["busy", "busy", "idle"] and summary["counts"] == {"running": 3}
+
+        wait_until(known, what=f"two at work and one idle\n{daemon.log()}")
         yield daemon, queue
 
 
@@ -184,14 +192,6 @@ def dump(daemon: Daemon) -> list[str]:
 def test_what_the_commands_say_while_it_runs(at_work: tuple[Daemon, Queue]) -> None:
     daemon, queue = at_work
     ids = queue.live()
-
-    def shown_at_work() -> bool:
-        """Whether the view and the listing have both arrived: the agents' states come from one, the counts from the other."""
-        summary = daemon.report("p")["summary"]  # there is none for its first half second
-        agents = [each["agent"] for each in summary["instances"]] if summary else []
-        return sorted(agents) == ["busy", "busy", "idle"] and summary["counts"] == {"running": 3}
-
-    wait_until(shown_at_work, what="two at work, one idle, all three listed as running")
     report = daemon.report("p")
     assert report["daemon"]["alive"]
     assert sorted(each["id"] for each in report["summary"]["instances"]) == ids
