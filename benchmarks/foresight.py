@@ -1,21 +1,26 @@
 """Foresight: what it buys on traces, with its defaults, and what it costs a pass.
 
 The traces are not part of the project: their rows are there when `SLOTSMITH_TRACES` names a directory with
-`philly.csv.gz` and `openb2023.csv.gz`. `SLOTSMITH_SEEDS` says how many seeds each case is the mean of (default 1); a
-run takes minutes. With `SLOTSMITH_PLOT=FILE.png` cost against wait is drawn for one of them, with the rules of both.
+`philly.csv.gz` and `openb2023.csv.gz`. `SLOTSMITH_SEEDS` says how many seeds each case is the mean of (default 1). The
+runs are made side by side, on a terminal with a bar for each; those of one seed take half an hour of two cores. With
+`SLOTSMITH_PLOT=FILE.png` cost against wait is drawn for one case, with the rules of both.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 from statistics import mean
+from typing import Any
 
 from benchmarks.harness import Row, Table, figure, median_ms
 from benchmarks.simulation import provider
+from slotsmith.cli.simulate_runs import run_several
+from slotsmith.cli.simulate_tables import sweep_points
 from slotsmith.core import foresight
 from slotsmith.core.fleet import EMPTY_FLEET, observe
 from slotsmith.core.foresight import Foresight
@@ -28,9 +33,9 @@ from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.schedulers.simulated import Job
-from slotsmith.simulation.plot import SweepPoint, plot_sweep
+from slotsmith.simulation.plot import plot_sweep
 from slotsmith.simulation.trace import read_trace
-from slotsmith.simulation.trial import Trial, run_trial
+from slotsmith.simulation.trial import Trial
 from slotsmith.simulation.world import run_scenario
 
 DAY = 86400.0
@@ -111,27 +116,36 @@ def between(jobs: Iterable[Job], start: float, end: float) -> Iterator[Job]:
             yield job._replace(submit_s=begins - start, duration_s=ends - begins)
 
 
-def compared(case: Case, jobs: Sequence[Job], seeds: int) -> Row:
+def compared(cases: Mapping[Case, Sequence[Job]], seeds: int) -> Iterator[Row]:
     """Both on the same seeds: the reference's rules at 20 minutes, and ours with what is learned."""
-    hours: tuple[list[float], list[float]] = ([], [])
-    waits: tuple[list[float], list[float]] = ([], [])
-    broken = 0
-    for seed in range(seeds):
-        trial = Trial(PLAIN, provider(case.slots), tuple(jobs), case.measured, "reference", seed=seed, whole=False)
-        ours = replace(trial, policy=replace(PLAIN, foresight=DEFAULT_TARGET), rules="slotsmith")
-        for number, each in enumerate((trial, ours)):
-            figures = run_trial(each, lambda _: None).figures
-            hours[number].append(figures["instance_hours"])
-            waits[number].append(figures["wait_s"]["mean"])
-            broken += len(figures["violations"]) if number else 0
-    (before, after), (waited, waits_now) = map(mean, hours), map(mean, waits)
+    learned = replace(PLAIN, foresight=DEFAULT_TARGET)
+    tried = [
+        (f"{case.what}: {rules}, seed {seed}", _trial(case, jobs, policy, rules, seed))
+        for case, jobs in cases.items()
+        for rules, policy in (("reference", PLAIN), ("slotsmith", learned))
+        for seed in range(seeds)
+    ]
+    figures = iter(run_several([trial for _, trial in tried], [label for label, _ in tried]))
+    for case in cases:
+        theirs, ours = list(islice(figures, seeds)), list(islice(figures, seeds))
+        yield _against(case, theirs, ours)
+
+
+def _trial(case: Case, jobs: Sequence[Job], policy: Policy, rules: str, seed: int = 0) -> Trial:
+    return Trial(policy, provider(case.slots), tuple(jobs), case.measured, rules, seed=seed, whole=False)
+
+
+def _against(case: Case, theirs: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]]) -> Row:
+    before, after = (mean(each["instance_hours"] for each in runs) for runs in (theirs, ours))
+    waited, waits_now = (mean(each["wait_s"]["mean"] for each in runs) for runs in (theirs, ours))
     extra, most = 100 * (after / before - 1), case.wait if case.wait > 1 else case.wait * waited
+    broken = any(each["violations"] for each in ours)
     return Row(
         case.what,
         f"{before:,.0f} h, {waited:.1f} s",
         f"{case.extra:+.1f} %, {most:.1f} s",
         f"{after:,.0f} h ({extra:+.2f} %), {waits_now:.1f} s",
-        extra > case.extra or waits_now > most or broken > 0,
+        extra > case.extra or waits_now > most or broken,
     )
 
 
@@ -155,22 +169,20 @@ def gangs(traces: Path) -> Row:
 
 def drawn(case: Case, jobs: Sequence[Job], file: Path) -> None:
     """Cost against wait, by idle period and (ours) with what is learned, as a chart."""
-    points = []
-    for rules in ("reference", "slotsmith"):
-        tried = {f"{minutes}m": replace(PLAIN, max_idle_agent_period=60.0 * minutes) for minutes in (60, 20, 5, 1)}
-        for label, policy in tried.items():
-            points.append(_point(rules, label, Trial(policy, provider(case.slots), tuple(jobs), case.measured, rules)))
+    tried = [
+        (rules, f"{minutes}m", _trial(case, jobs, replace(PLAIN, max_idle_agent_period=60.0 * minutes), rules))
+        for rules in ("reference", "slotsmith")
+        for minutes in (60, 20, 5, 1)
+    ]
     for share in (0.02, DEFAULT_TARGET.max_extra_cost):
         policy = replace(PLAIN, foresight=replace(DEFAULT_TARGET, max_extra_cost=share))
-        label, trial = f"learned, {share:.1%}", Trial(policy, provider(case.slots), tuple(jobs), case.measured)
-        points.append(_point("slotsmith, learned headroom", label, trial))
+        trial = _trial(case, jobs, policy, "slotsmith")
+        tried.append(("slotsmith, learned headroom", f"learned, {share:.1%}", trial))
+    labels = [label for _, label, _ in tried]
+    unit, points = sweep_points(labels, run_several([trial for *_, trial in tried], labels))
+    points = [replace(point, series=series) for point, (series, *_) in zip(points, tried, strict=True)]
     subtitle = "one seed; by idle period, and with a learned headroom by what it may cost"
-    plot_sweep(points, file, parameter="rules", unit="instance-hours", title=case.what, subtitle=subtitle)
-
-
-def _point(series: str, label: str, trial: Trial) -> SweepPoint:
-    figures = run_trial(replace(trial, whole=False), lambda _: None).figures
-    return SweepPoint(label, figures["instance_hours"], figures["wait_s"]["mean"], figures["wait_s"]["p95"], series)
+    plot_sweep(points, file, parameter="rules", unit=unit, title=case.what, subtitle=subtitle)
 
 
 def costs() -> Iterator[Row]:
@@ -198,9 +210,11 @@ def tables() -> list[Table]:
     """What a look costs and, where they are, the traces."""
     rows = list(costs())
     traces, seeds = os.environ.get("SLOTSMITH_TRACES"), int(os.environ.get("SLOTSMITH_SEEDS", "1"))
-    found = [case for case in CASES if traces and (not case.trace or (Path(traces) / f"{case.trace}.csv.gz").exists())]
-    rows += [compared(case, jobs_of(case, Path(traces or ".")), seeds) for case in found]
-    rows += [gangs(Path(traces or "."))] if any(case.trace == "philly" for case in found) else []
+    place = Path(traces or ".")
+    found = [case for case in CASES if traces and (not case.trace or (place / f"{case.trace}.csv.gz").exists())]
+    cases = {case: jobs_of(case, place) for case in found}
+    rows += compared(cases, seeds)
+    rows += [gangs(place)] if any(case.trace == "philly" for case in found) else []
     if (file := os.environ.get("SLOTSMITH_PLOT")) and (case := next((each for each in found if each.drawn), None)):
-        drawn(case, jobs_of(case, Path(traces or ".")), Path(file))
+        drawn(case, cases[case], Path(file))
     return [Table("Foresight: instance-hours and mean wait", rows, "reference's rules, 20 min")]
