@@ -80,6 +80,12 @@ def test_ctrl_c_is_for_the_first_process_alone() -> None:
 
 def _children() -> list[psutil.Process]:
     """Those that work: what Python's own helper has forked, which stays for later ones."""
-    children = psutil.Process().children()
-    helpers = [child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+    helpers = filter(_is_helper, psutil.Process().children())
     return [each for helper in helpers for each in helper.children()]
+
+
+def _is_helper(child: psutil.Process) -> bool:
+    try:
+        return "multiprocessing.forkserver" in " ".join(child.cmdline())
+    except psutil.NoSuchProcess:  # another test's, which has ended
+        return False
