@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from postgres import NoServerError, Server
 
 # How long an example takes says how busy the machine is; speed has its place in `benchmarks/`.
-# The same examples each time: what fails has failed by the change that is tested. New ones are for the thorough profile.
+# The same examples each time: what fails has failed by the change that is tested. New ones are for `thorough`.
 settings.register_profile("untimed", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=2000, derandomize=False)  # for --hypothesis-profile
 settings.load_profile("untimed")

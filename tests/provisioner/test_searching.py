@@ -13,6 +13,7 @@ import psutil
 import pytest
 import structlog
 
+from provisioner.test_foreseeing import NO_HISTORY
 from provisioner.test_several_offerings import SeveralProvider, push
 from provisioner.world import World
 from slotsmith.core.fleet import EMPTY_FLEET
@@ -27,6 +28,8 @@ from slotsmith.model.task import TaskClass
 from slotsmith.provisioner.operating import By
 from slotsmith.provisioner.searching import LONGEST_SEARCH, Searcher, Searching
 from slotsmith.provisioner.worker_process import WorkerProcess
+from slotsmith.reports.narrative import narrate
+from slotsmith.reports.report import PoolReport
 from slotsmith.simulation.loop import VirtualClock, run_virtually
 from waiting import until
 
@@ -136,6 +139,37 @@ def test_nobody_waits_for_long_nor_for_a_search_that_fails() -> None:
     run_virtually(main)
 
 
+def test_what_came_of_searches_is_told() -> None:
+    async def main(_: VirtualClock) -> None:
+        news = asyncio.Event()
+        found: list[tuple[Decision | Exception, float]] = [
+            (decision(9.0), 0.5),
+            (decision(8.5), 0.0),
+            (decision(10.0), 0.0),
+            (decision(9.0), 60.0),
+            (OSError("no process"), 0.0),
+        ]
+
+        async def search(_search: Decide, view: View, policy: Policy, now: float) -> Decision:
+            result, after = found.pop(0)
+            return await finds(result, after=after)(_search, view, policy, now)
+
+        some = searching(search, news)
+        assert some.summary() is None
+        for _ in range(5):
+            await some.better(VIEW, POLICY, decision(10.0))
+        news.set()
+        found.append((decision(9.0), 0.0))
+        await some.better(VIEW, POLICY, decision(10.0))
+        told = some.summary()
+        assert told is not None
+        assert told["outcomes"] == {"cheaper": 2, "none_cheaper": 1, "news": 1, "late": 1, "failed": 1}
+        assert told["saved_dollars_per_hour"] == pytest.approx(2.5)
+        assert told["waited_seconds"] == pytest.approx(0.5 + LONGEST_SEARCH)
+
+    run_virtually(main)
+
+
 # In a pool
 
 
@@ -143,8 +177,8 @@ def launched(world: World) -> dict[str, int]:
     return {request.offering.instance_type: request.count for request in world.provider.made("launch")}  # type: ignore[attr-defined]
 
 
-def in_a_pool(searcher: Callable[[World], Searcher | None], check: Callable[[World], Awaitable[None]]) -> None:
-    async def main(clock: VirtualClock) -> None:
+def in_a_pool(searcher: Callable[[World], Searcher | None], check: Callable[[World], Awaitable[None]]) -> World:
+    async def main(clock: VirtualClock) -> World:
         world = World(clock=clock, max_instances=20)  # type: ignore[arg-type]
         world.provider = SeveralProvider(world.clock)
         world.provider.on_offer = OFFERINGS
@@ -153,12 +187,13 @@ def in_a_pool(searcher: Callable[[World], Searcher | None], check: Callable[[Wor
         await world.pool.setup()
         push(world, PUZZLE)
         await check(world)
+        return world
 
-    run_virtually(main)
+    return run_virtually(main)
 
 
 async def inline(search: Decide, view: View, policy: Policy, now: float, /) -> Decision:
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.75)
     return search(view, policy, now)
 
 
@@ -167,7 +202,14 @@ def test_a_pool_launches_what_a_search_has_found() -> None:
         await world.pool.provision()
         assert launched(world) == {"three": 1, "eight": 4}
 
-    in_a_pool(lambda _: inline, check)
+    world = in_a_pool(lambda _: inline, check)
+    summary = asyncio.run(world.pool.summary())  # type: ignore[arg-type]
+    assert summary is not None
+    narrated = list(narrate(PoolReport("p", True, summary), NO_HISTORY, world.clock.now()))
+    index = narrated.index(
+        "  Launches have waited for a search for cheaper ones 1 time, 1s in all, since the daemon began:"
+    )
+    assert narrated[index + 1] == "    1 time it found some, $0.40 per hour cheaper in all."
 
 
 def test_a_pool_without_one_launches_at_once() -> None:

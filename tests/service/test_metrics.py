@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
@@ -16,6 +17,7 @@ from slotsmith.clock import SystemClock
 from slotsmith.model.foresight import Target
 from slotsmith.model.launch_error import ErrorKind
 from slotsmith.providers.base import ProviderError
+from slotsmith.provisioner.searching import Searching
 from slotsmith.service.metrics import Metrics
 from waiting import PATIENCE
 
@@ -83,6 +85,27 @@ def test_foresight_is_told() -> None:
         "slotsmith_foresight_extra_instance_seconds": 0,
     }
     assert ("slotsmith_foresight_holds", pool) not in values(asyncio.run(text()))
+
+
+def test_searches_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = {"cheaper": 3, "none_cheaper": 2, "news": 1, "late": 0, "failed": 0}
+    told = {"outcomes": outcomes, "saved_dollars_per_hour": 0.25, "waited_seconds": 4.5}
+
+    async def text() -> str:
+        async with stage() as s:
+            await s.push()
+            await until(lambda: s.service.summary_of("gpu"))
+            return (await s.client.get("/metrics")).text
+
+    assert not [name for name, _ in values(asyncio.run(text())) if "_search" in name]
+    monkeypatch.setattr(Searching, "summary", lambda _: told)
+    found = {key: value for key, value in values(asyncio.run(text())).items() if "_search" in key[0]}
+    pool = ("pool", "gpu")
+    assert found == {
+        ("slotsmith_search_wait_seconds_total", (pool,)): 4.5,
+        ("slotsmith_search_saved_dollars_per_hour_total", (pool,)): 0.25,
+        **{("slotsmith_searches_total", (("outcome", each), pool)): count for each, count in outcomes.items()},
+    }
 
 
 def names() -> set[str]:

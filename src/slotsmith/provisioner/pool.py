@@ -269,6 +269,7 @@ class Pool:
             self.books.spent_this_month(month_of(now), now),
             self._sale.market.priced_at,
             self._foreseeing.summary(policy),
+            self._searching.summary(),
             most=most,
         )
 

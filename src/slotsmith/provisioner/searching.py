@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from enum import StrEnum
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -36,6 +37,16 @@ class Searcher(Protocol):
         """What `search` decides. Any exception says that it could not be made."""
 
 
+class Outcome(StrEnum):
+    """How a search ended."""
+
+    CHEAPER = "cheaper"
+    NONE_CHEAPER = "none_cheaper"
+    NEWS = "news"
+    LATE = "late"
+    FAILED = "failed"
+
+
 class Searching:
     """One pool's searches; without a `search`, none. `news` is set while no pass has taken in what has come."""
 
@@ -48,8 +59,17 @@ class Searching:
         self._search = search
         self._news = news
         self._log = log
+        self._outcomes = dict.fromkeys(Outcome, 0)
+        self._saved = 0.0
         self.waited = 0.0
         """Seconds that all passes together have waited for searches."""
+
+    def summary(self) -> dict[str, Any] | None:
+        """What came of them since the program began, JSON-ready, with the dollars per hour saved; None = none yet."""
+        if not any(self._outcomes.values()):
+            return None
+        outcomes = {outcome.value: count for outcome, count in self._outcomes.items()}
+        return {"outcomes": outcomes, "saved_dollars_per_hour": self._saved, "waited_seconds": self.waited}
 
     def pays(self, decision: Decision) -> bool:
         """Whether the launches of a decision may be so dear that they should wait for cheaper ones."""
@@ -63,18 +83,29 @@ class Searching:
         news = asyncio.create_task(self._news.wait())
         try:
             await asyncio.wait({search, news}, timeout=LONGEST_SEARCH, return_when=asyncio.FIRST_COMPLETED)
-            found = search.result() if search.done() and not self._news.is_set() else None
+            found = search.result() if search.done() else None
+            outcome = self._outcome(decision, found, ended=search.done())
         finally:
             search.cancel()
             news.cancel()
             self.waited += asyncio.get_running_loop().time() - began
-        if found is None:
+        self._outcomes[outcome] += 1
+        if outcome is Outcome.NONE_CHEAPER:
+            return decision
+        if found is None or outcome is not Outcome.CHEAPER:
             return None
         new, old = found.dollars_per_hour, decision.dollars_per_hour
-        if found.unmet != decision.unmet or new >= old:
-            return decision
+        self._saved += old - new
         self._log.info("cheaper launches", dollars_per_hour=round(new, 4), instead_of=round(old, 4))
         return found
+
+    def _outcome(self, decision: Decision, found: Decision | None, *, ended: bool) -> Outcome:
+        if self._news.is_set():
+            return Outcome.NEWS
+        if found is None:
+            return Outcome.FAILED if ended else Outcome.LATE
+        cheaper = found.unmet == decision.unmet and found.dollars_per_hour < decision.dollars_per_hour
+        return Outcome.CHEAPER if cheaper else Outcome.NONE_CHEAPER
 
     async def _decided(self, view: View, policy: Policy, now: float) -> Decision | None:
         assert self._search is not None

@@ -46,6 +46,7 @@ def summarize(
     spent_this_month: float = 0.0,
     priced_at: float | None = None,
     foresight: Mapping[str, Any] | None = None,
+    searches: Mapping[str, Any] | None = None,
     *,
     most: int | None = MOST_INSTANCES,
 ) -> dict[str, Any]:
@@ -80,6 +81,7 @@ def summarize(
         "strays": sorted(view.strays),
         "next": _next(view, policy, found, now),
         "foresight": foresight,
+        "searches": searches,
         **_money(view, spent_this_month),
         **_by_hand(steering, now),
     }
@@ -140,6 +142,7 @@ def summarize_unready(
         "join_failures": books.join_failures.failures,
         "strays": [],
         "foresight": None,
+        "searches": None,
         "next": [],
         "dollars_per_hour": 0.0,
         "without_price": 0,

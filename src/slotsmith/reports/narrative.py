@@ -22,6 +22,7 @@ def narrate(report: PoolReport, history: Mapping[str, Any], now: float) -> Itera
     yield f"  {_daemon(report, summary, now)}"
     yield f"  {_demand(summary)}"
     yield from _foresight(summary)
+    yield from _searches(summary)
     yield from _section("Instances", _instances(summary, now))
     yield from _section("Launches on the way", _intents(history, now))
     yield from _section("Not as it should be", troubles(report, now))
@@ -90,6 +91,27 @@ def _foresight(summary: Mapping[str, Any]) -> Iterator[str]:
             f"    So far it has found room {plural(told['used'], 'time')} when there would have been none, saved "
             f"{saved} of waiting and cost {hours:+.1f} instance-hours, all by its own reckoning."
         )
+
+
+def _searches(summary: Mapping[str, Any]) -> Iterator[str]:
+    told = summary.get("searches")
+    if told is None:
+        return
+    outcomes = told["outcomes"]
+    waits = f"{plural(sum(outcomes.values()), 'time')}, {span(told['waited_seconds'])} in all"
+    yield f"  Launches have waited for a search for cheaper ones {waits}, since the daemon began:"
+    ends = {
+        "cheaper": f"it found some, ${told['saved_dollars_per_hour']:,.2f} per hour cheaper in all",
+        "none_cheaper": "there were none",
+        "news": "something new came first",
+        "late": "it had not ended in time",
+        "failed": "it failed",
+    }
+    yield (
+        "    "
+        + "; ".join(f"{plural(outcomes[key], 'time')} {text}" for key, text in ends.items() if outcomes[key])
+        + "."
+    )
 
 
 def _instances(summary: Mapping[str, Any], now: float) -> Iterator[str]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from slotsmith.clock import Clock
 from slotsmith.config.assembly import Watch
@@ -187,6 +187,7 @@ class _Summaries:
         limits = gauge("limit", "The limits in force", "limit")
         unmet = gauge("unmet", "Demand that is not served, by reason", "reason")
         spare = {name: gauge(name, text) for name, text in _FORESIGHT.items()}
+        searches = _Searches()
         idle = gauge("idle_seconds", "Sum of how long idle agents have been idle, of the first thousand instances")
         for pool, trail in service.hub.trails.items():
             ready.add_metric([pool], float(service.ready(pool)))
@@ -200,12 +201,37 @@ class _Summaries:
             strays.add_metric([pool], len(summary["strays"]))
             _by_state(pool, summary, states, agents, idle)
             _foresight(pool, summary.get("foresight"), spare)
+            searches.add(pool, summary.get("searches"))
             for name, value in summary["policy"].items():
                 if name.startswith(("max_", "min_")) and isinstance(value, (int, float)) and "period" not in name:
                     limits.add_metric([pool, name], value)
             for reason, count in _unmet(summary).items():
                 unmet.add_metric([pool, reason], count)
         yield from gauges.values()
+        yield from searches.counters
+
+
+class _Searches:
+    """What came of the searches for cheaper launches, of all pools."""
+
+    def __init__(self) -> None:
+        def counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+            return CounterMetricFamily(f"slotsmith_{name}", text, labels=["pool", *labels])
+
+        self._made = counter("searches", "Searches for cheaper launches, by what came of them", "outcome")
+        self._waited = counter("search_wait_seconds", "Seconds that launches have waited for cheaper ones")
+        self._saved = counter(
+            "search_saved_dollars_per_hour", "What searches have made launches cheaper, in dollars per hour"
+        )
+        self.counters = (self._made, self._waited, self._saved)
+
+    def add(self, pool: str, told: Mapping[str, Any] | None) -> None:
+        if told is None:
+            return
+        for kind, count in told["outcomes"].items():
+            self._made.add_metric([pool, kind], count)
+        self._waited.add_metric([pool], told["waited_seconds"])
+        self._saved.add_metric([pool], told["saved_dollars_per_hour"])
 
 
 def _by_state(
