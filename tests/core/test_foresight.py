@@ -130,7 +130,7 @@ def test_it_withdraws_where_spare_costs_more_than_it_may() -> None:
     assert not told[-1].holds
     assert told[-1].headroom_slots == 0
     assert told[-1].idle_period == 60.0
-    assert told[-1].why == "whatever saves waiting would lately have cost more than 0.3 % extra"
+    assert told[-1].why == "whatever saves waiting would lately have cost more than 0.1 % extra"
     assert told[-1].cost_share is not None
     assert told[-1].cost_share <= 1.01
     # What it did not do would have been dear indeed.

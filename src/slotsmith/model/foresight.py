@@ -14,7 +14,7 @@ class Target:
     any is held at all; `idle_period`: whether it is learned how long idle agents are kept.
     """
 
-    max_extra_cost: float = 0.003
+    max_extra_cost: float = 0.001
     wait_p95: float | None = None
     spare: bool = True
     idle_period: bool = False
