@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import wraps
@@ -11,16 +12,22 @@ from typing import Any
 import pytest
 
 from provisioner.world import World
+from slotsmith.core.rules import SLOTSMITH
+from slotsmith.core.view import View
 from slotsmith.model.agent import Agent
-from slotsmith.model.decision import Reason
+from slotsmith.model.decision import Decision, Reason
 from slotsmith.model.instance import InstanceState
 from slotsmith.model.launch import IntentState
 from slotsmith.model.launch_error import ErrorKind
+from slotsmith.model.policy import Policy
+from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
+from slotsmith.model.task import TaskClass
 from slotsmith.providers.base import LaunchRequest, ProviderError
+from slotsmith.provisioner.pool import FEW_KINDS
 from slotsmith.schedulers.base import DrainAnswer, DrainOutcome
 from slotsmith.store.base import Changes, StoreError
-from waiting import PATIENCE
+from waiting import PATIENCE, until
 
 
 def run(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -418,3 +425,32 @@ async def test_adopted_instances_are_paid_for_from_their_launch_on() -> None:
     await world.passes(1)
     (span,) = world.store.spans("p", 0, 1e12)
     assert (span.start, span.end) == (1000.0, None)
+
+
+def test_a_push_is_taken_while_many_kinds_of_tasks_are_decided_upon() -> None:
+    deciding, pushed = threading.Event(), threading.Event()
+
+    def decide(view: View, policy: Policy, now: float) -> Decision:
+        deciding.set()
+        assert pushed.wait(PATIENCE), "the event loop waits for the decision"
+        return SLOTSMITH.decide(view, policy, now)
+
+    async def check() -> None:
+        world = World(max_instances=100)
+        world.rules = replace(SLOTSMITH, decide=decide)
+        world.pool = world.provisioner()
+        await world.pool.setup()
+        many = tuple(TaskClass(Resources(1), group=f"group {n}") for n in range(FEW_KINDS + 1))
+        world.pool.update_scaling_info(ScalingInfo((), many))
+        passing = asyncio.create_task(world.pool.provision())
+        await until(deciding.is_set)
+        world.pool.update_scaling_info(ScalingInfo((), many[:2]))
+        pushed.set()
+        decision = await passing
+        assert decision is not None
+        assert 2 * decision.launch_count >= len(many), "it is for the view that it was begun with"
+        again = await world.pool.provision()
+        assert again is not None
+        assert again.launch_count == 0
+
+    asyncio.run(check())

@@ -177,8 +177,8 @@ def launched(world: World) -> dict[str, int]:
     return {request.offering.instance_type: request.count for request in world.provider.made("launch")}  # type: ignore[attr-defined]
 
 
-def in_a_pool(searcher: Callable[[World], Searcher | None], check: Callable[[World], Awaitable[None]]) -> World:
-    async def main(clock: VirtualClock) -> World:
+def in_a_pool(searcher: Callable[[World], Searcher | None], check: Callable[[World], Awaitable[None]]) -> None:
+    async def main(clock: VirtualClock) -> None:
         world = World(clock=clock, max_instances=20)  # type: ignore[arg-type]
         world.provider = SeveralProvider(world.clock)
         world.provider.on_offer = OFFERINGS
@@ -187,9 +187,8 @@ def in_a_pool(searcher: Callable[[World], Searcher | None], check: Callable[[Wor
         await world.pool.setup()
         push(world, PUZZLE)
         await check(world)
-        return world
 
-    return run_virtually(main)
+    run_virtually(main)
 
 
 async def inline(search: Decide, view: View, policy: Policy, now: float, /) -> Decision:
@@ -201,15 +200,15 @@ def test_a_pool_launches_what_a_search_has_found() -> None:
     async def check(world: World) -> None:
         await world.pool.provision()
         assert launched(world) == {"three": 1, "eight": 4}
+        summary = await world.pool.summary()
+        assert summary is not None
+        narrated = list(narrate(PoolReport("p", True, summary), NO_HISTORY, world.clock.now()))
+        index = narrated.index(
+            "  Launches have waited for a search for cheaper ones 1 time, 1s in all, since the daemon began:"
+        )
+        assert narrated[index + 1] == "    1 time it found some, $0.40 per hour cheaper in all."
 
-    world = in_a_pool(lambda _: inline, check)
-    summary = asyncio.run(world.pool.summary())  # type: ignore[arg-type]
-    assert summary is not None
-    narrated = list(narrate(PoolReport("p", True, summary), NO_HISTORY, world.clock.now()))
-    index = narrated.index(
-        "  Launches have waited for a search for cheaper ones 1 time, 1s in all, since the daemon began:"
-    )
-    assert narrated[index + 1] == "    1 time it found some, $0.40 per hour cheaper in all."
+    in_a_pool(lambda _: inline, check)
 
 
 def test_a_pool_without_one_launches_at_once() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeVar
 
+from slotsmith.core.rules import SLOTSMITH
 from slotsmith.model.agent import Agent
 from slotsmith.model.instance import Instance, InstanceState
 from slotsmith.model.launch_error import ErrorKind
@@ -151,6 +152,7 @@ class World:
         self.drain_takes: list[float] = []
         self.undrained: list[str] = []
         self.searcher: Searcher | None = None
+        self.rules = SLOTSMITH
         self.ids = 0
         self.policy = Policy(**{"max_instances": 4, **limits})
         self.pool = self.provisioner()
@@ -170,6 +172,7 @@ class World:
             random=Random(1),
             new_id=self.new_id,
             telemetry=lambda event: None,
+            rules=self.rules,
             searcher=self.searcher,
         )
 

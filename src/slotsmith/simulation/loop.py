@@ -27,7 +27,10 @@ class Stuck(Exception):  # noqa: N818 - it is the loop that is stuck
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
-    """Runs callbacks and timers in a defined order. Times are seconds since its start. No I/O, no threads."""
+    """Runs callbacks and timers in a defined order. Times are seconds since its start. No I/O, no threads.
+
+    What is meant for a thread is done at once, and takes no time.
+    """
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -122,6 +125,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
         return asyncio.Task(coro, loop=self, name=name, context=context)
 
+    def run_in_executor(self, _: Any, func: Callable[[*Args], T], *args: *Args) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = asyncio.Future(loop=self)
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+            future.set_exception(error)
+        return future
+
     def get_debug(self) -> bool:
         return False
 
@@ -137,7 +148,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
 
 def virtual_loop() -> VirtualLoop:
-    """A new loop; what asyncio asks of loops beyond callbacks, timers and tasks (I/O, threads) it does not have."""
+    """A new loop; what asyncio asks of loops beyond callbacks, timers and tasks (such as I/O) it does not have."""
     return VirtualLoop()  # type: ignore[abstract]
 
 
