@@ -63,9 +63,8 @@ OFFERS: Final = (
         ("I3", "I5"),
         "provisioner/searching.py",
         "            await asyncio.wait({search, news}, timeout=LONGEST_SEARCH, return_when=asyncio.FIRST_COMPLETED)\n"
-        "            found = search.result() if search.done() and not self._news.is_set() else None\n",
-        "            await asyncio.wait({search}, timeout=LONGEST_SEARCH)\n"
-        "            found = search.result() if search.done() else None\n",
+        "            ended = search.done() and not self._news.is_set()\n",
+        "            await asyncio.wait({search}, timeout=LONGEST_SEARCH)\n            ended = search.done()\n",
     ),
     Mutant(
         "search-through-all-news",

@@ -83,27 +83,27 @@ class Searching:
         news = asyncio.create_task(self._news.wait())
         try:
             await asyncio.wait({search, news}, timeout=LONGEST_SEARCH, return_when=asyncio.FIRST_COMPLETED)
-            found = search.result() if search.done() else None
-            outcome = self._outcome(decision, found, ended=search.done())
+            ended = search.done() and not self._news.is_set()
         finally:
             search.cancel()
             news.cancel()
             self.waited += asyncio.get_running_loop().time() - began
+        found = search.result() if ended else None
+        outcome = self._outcome(decision, found, ended=ended)
         self._outcomes[outcome] += 1
-        if outcome is Outcome.NONE_CHEAPER:
-            return decision
-        if found is None or outcome is not Outcome.CHEAPER:
-            return None
+        if outcome is not Outcome.CHEAPER:
+            return decision if outcome is Outcome.NONE_CHEAPER else None
+        assert found is not None, "it is cheaper"
         new, old = found.dollars_per_hour, decision.dollars_per_hour
         self._saved += old - new
         self._log.info("cheaper launches", dollars_per_hour=round(new, 4), instead_of=round(old, 4))
         return found
 
     def _outcome(self, decision: Decision, found: Decision | None, *, ended: bool) -> Outcome:
-        if self._news.is_set():
-            return Outcome.NEWS
+        if not ended:
+            return Outcome.NEWS if self._news.is_set() else Outcome.LATE
         if found is None:
-            return Outcome.FAILED if ended else Outcome.LATE
+            return Outcome.FAILED
         cheaper = found.unmet == decision.unmet and found.dollars_per_hour < decision.dollars_per_hour
         return Outcome.CHEAPER if cheaper else Outcome.NONE_CHEAPER
 
