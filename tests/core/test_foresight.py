@@ -137,6 +137,24 @@ def test_it_withdraws_where_spare_costs_more_than_it_may() -> None:
     assert state.ways[-1].cost > 2 * state.ways[0].cost
 
 
+def test_it_withdraws_where_what_was_held_saved_no_waiting(learned: tuple[Foresight, list[Foreseen]]) -> None:
+    state, _ = learned
+    assert state.way
+    base = state.ways[0]
+
+    def chosen(pool: Shadow) -> Foresight:
+        return foresight.looked(
+            replace(state, pool=pool, choose_at=state.pool.at), view_of(3), POLICY, DEFAULT_TARGET, state.pool.at + 1.0
+        )
+
+    assert chosen(state.pool).way
+    now = chosen(replace(state.pool, waited=1.9 * base.waited))
+    assert not now.way
+    told = foresight.foreseen(now, view_of(3), POLICY, DEFAULT_TARGET)
+    assert (told.holds, told.headroom_slots) == (False, 0)
+    assert told.why == "the spare that was held has lately saved no waiting"
+
+
 def test_one_who_pays_for_it_gets_it_all_the_same() -> None:
     policy = replace(POLICY, max_idle_agent_period=60.0)
     _, told = run(gangs(Random(2), 1.0), policy, Target(max_extra_cost=1.0, wait_p95=60.0))

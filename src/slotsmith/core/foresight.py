@@ -293,9 +293,11 @@ def _choice(ways: tuple[Shadow, ...], pool: Shadow, target: Target) -> tuple[int
     """The best way, and whether only its cost kept a better one away. 0 = as without foresight."""
     base = ways[0]
     allowed = base.cost * (1 + target.max_extra_cost)
-    # What was spent on earlier choices is part of what this pool costs; what they saved is not there to be spent.
+    # What earlier choices have spent, and what they have let wait longer, is part of what this pool is like; what they
+    # have saved is not there to be spent.
     budget = allowed - min(MOST_DEBT * base.cost, max(0.0, pool.cost - allowed))
-    useful = [way for way in range(1, len(ways)) if ways[way].waited < WORTH * base.waited]
+    lost = max(0.0, pool.waited - base.waited)
+    useful = [way for way in range(1, len(ways)) if ways[way].waited + lost < WORTH * base.waited]
     paid = [way for way in useful if ways[way].cost <= budget]
     binds = len(paid) < len(useful)
     if target.wait_p95 is not None:
@@ -348,4 +350,6 @@ def _why_not(state: Foresight, boot: float | None, target: Target) -> str:
         return f"whatever saves waiting would lately have cost more than {100 * target.max_extra_cost:g} % extra"
     if target.wait_p95 is not None and state.ways[0].late <= LATE_SHARE * state.ways[0].rises:
         return f"95 of 100 tasks would lately have waited no longer than {target.wait_p95:g} s without it"
+    if state.pool.waited > state.ways[0].waited:
+        return "the spare that was held has lately saved no waiting"
     return "no spare would lately have saved a tenth of the waiting"
