@@ -100,18 +100,15 @@ def _searches(summary: Mapping[str, Any]) -> Iterator[str]:
     outcomes = told["outcomes"]
     waits = f"{plural(sum(outcomes.values()), 'time')}, {span(told['waited_seconds'])} in all"
     yield f"  Launches have waited for a search for cheaper ones {waits}, since the daemon began:"
-    ends = {
+    texts = {
         "cheaper": f"it found some, ${told['saved_dollars_per_hour']:,.2f} per hour cheaper in all",
         "none_cheaper": "there were none",
         "news": "something new came first",
         "late": "it had not ended in time",
         "failed": "it failed",
     }
-    yield (
-        "    "
-        + "; ".join(f"{plural(outcomes[key], 'time')} {text}" for key, text in ends.items() if outcomes[key])
-        + "."
-    )
+    ends = [f"{plural(outcomes[key], 'time')} {text}" for key, text in texts.items() if outcomes[key]]
+    yield f"    {'; '.join(ends)}."
 
 
 def _instances(summary: Mapping[str, Any], now: float) -> Iterator[str]:
