@@ -2,8 +2,8 @@
 
 The traces are not part of the project: their rows are there when `SLOTSMITH_TRACES` names a directory with
 `philly.csv.gz` and `openb2023.csv.gz`. `SLOTSMITH_SEEDS` says how many seeds each case is the mean of (default 1). The
-runs are made side by side, on a terminal with a bar for each; those of one seed take half an hour of two cores. With
-`SLOTSMITH_PLOT=FILE.png` cost against wait is drawn for one case, with the rules of both.
+runs are made side by side, on a terminal with a bar for each; those of one seed take about a quarter of an hour on two
+cores. With `SLOTSMITH_PLOT=FILE.png` cost against wait is drawn for one case, with the rules of both.
 """
 
 from __future__ import annotations

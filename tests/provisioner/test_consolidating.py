@@ -23,8 +23,6 @@ from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.provisioner.moving import SETTLED_HOLDS
 from slotsmith.provisioner.schedule import Schedule
-from slotsmith.reports.narrative import narrate
-from slotsmith.reports.report import PoolReport
 from slotsmith.schedulers.base import DrainAnswer, DrainOutcome
 
 BIG = Offering("big", Resources(8), price=8.0)
@@ -181,8 +179,7 @@ def test_a_dry_run_is_told_by_explain_and_launches_nothing() -> None:
         await begin(world, used=0)
         assert launched(world) == []
         summary = await world.pool.summary()
-        nothing = {"intents": [], "decisions": [], "moves": []}
-        told = list(narrate(PoolReport("p", True, summary), nothing, world.clock.now()))
+        told = world.narrated(summary)
         assert (
             "  old: cheap/on-demand takes its place; saves $7.00 per hour, costs $0.33 once at the most; "
             "moves are only told of (dry_run)"

@@ -20,14 +20,11 @@ from slotsmith.model.foresight import Foreseen, Target
 from slotsmith.model.policy import Policy
 from slotsmith.model.resources import Resources
 from slotsmith.providers.simulated import SimulatedSettings, SimulatedType
-from slotsmith.reports.narrative import narrate
-from slotsmith.reports.report import PoolReport
 from slotsmith.schedulers.simulated import Job
 from slotsmith.simulation.trial import Trial, run_trial
 from slotsmith.store.base import Changes
 
 TARGET = Target()
-NO_HISTORY: dict[str, list[object]] = {"intents": [], "decisions": [], "moves": []}
 
 
 def jobs(random: Random, days: float) -> Iterator[Job]:
@@ -147,7 +144,7 @@ def test_explain_says_what_is_held_and_why(told: Foreseen, lines: list[str], mon
     world = World(max_instances=9, foresight=TARGET)
     asyncio.run(_busy_day(world, 2))
     summary = asyncio.run(world.pool.summary())  # type: ignore[arg-type]
-    narrated = list(narrate(PoolReport("p", True, summary), NO_HISTORY, world.clock.at))
+    narrated = world.narrated(summary)
     begins = narrated.index(lines[0])
     assert narrated[begins : begins + len(lines)] == lines
     assert summary is not None

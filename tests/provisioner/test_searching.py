@@ -13,7 +13,6 @@ import psutil
 import pytest
 import structlog
 
-from provisioner.test_foreseeing import NO_HISTORY
 from provisioner.test_several_offerings import SeveralProvider, push
 from provisioner.world import World
 from slotsmith.core.fleet import EMPTY_FLEET
@@ -28,8 +27,6 @@ from slotsmith.model.task import TaskClass
 from slotsmith.provisioner.operating import By
 from slotsmith.provisioner.searching import LONGEST_SEARCH, Searcher, Searching
 from slotsmith.provisioner.worker_process import WorkerProcess
-from slotsmith.reports.narrative import narrate
-from slotsmith.reports.report import PoolReport
 from slotsmith.simulation.loop import VirtualClock, run_virtually
 from waiting import until
 
@@ -202,7 +199,7 @@ def test_a_pool_launches_what_a_search_has_found() -> None:
         assert launched(world) == {"three": 1, "eight": 4}
         summary = await world.pool.summary()
         assert summary is not None
-        narrated = list(narrate(PoolReport("p", True, summary), NO_HISTORY, world.clock.now()))
+        narrated = world.narrated(summary)
         index = narrated.index(
             "  Launches have waited for a search for cheaper ones 1 time, 1s in all, since the daemon began:"
         )

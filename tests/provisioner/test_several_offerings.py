@@ -19,7 +19,6 @@ from slotsmith.model.resources import Resources
 from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.model.task import TaskClass
 from slotsmith.providers.base import LaunchRequest, Market, ProviderError
-from slotsmith.reports.narrative import narrate
 from slotsmith.reports.report import PoolReport, troubles
 
 SIX = Offering("six", Resources(6), price=5.0)
@@ -261,7 +260,7 @@ def test_a_shortage_that_the_provider_remembers_is_gone_round_and_told() -> None
         report = PoolReport("p", True, summary)
         now = world.clock.now()
         assert any("four/on-demand is tried last until" in line for line in troubles(report, now))
-        narrated = list(narrate(report, {"intents": [], "decisions": [], "moves": []}, now))
+        narrated = world.narrated(summary)
         assert "at prices of 1m41s ago" in narrated[0]
         # What it was decided from is on record, to be tried again.
         rows = list(world.store.recorded_views("p"))

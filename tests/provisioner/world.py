@@ -19,6 +19,8 @@ from slotsmith.model.scaling_info import ScalingInfo
 from slotsmith.providers.base import LaunchRequest, LaunchResult, ProviderError
 from slotsmith.provisioner import Provisioner
 from slotsmith.provisioner.searching import Searcher
+from slotsmith.reports.narrative import narrate
+from slotsmith.reports.report import PoolReport
 from slotsmith.schedulers.base import DrainAnswer, DrainOutcome, SchedulerContext
 from slotsmith.schedulers.push import PushScheduler
 from slotsmith.store.sql import SqlStore, open_store
@@ -175,6 +177,11 @@ class World:
             rules=self.rules,
             searcher=self.searcher,
         )
+
+    def narrated(self, summary: Mapping[str, Any]) -> list[str]:
+        """What `explain` says of the pool, without its history."""
+        report, nothing = PoolReport("p", True, summary), {"intents": [], "decisions": [], "moves": []}
+        return list(narrate(report, nothing, self.clock.now()))
 
     def new_id(self) -> str:
         self.ids += 1

@@ -195,7 +195,7 @@ def test_what_the_commands_say_while_it_runs(at_work: tuple[Daemon, Queue]) -> N
     report = daemon.report("p")
     assert report["daemon"]["alive"]
     assert sorted(each["id"] for each in report["summary"]["instances"]) == ids
-    assert report["summary"]["unmet"] == []
+    assert (report["summary"]["counts"], report["summary"]["unmet"]) == ({"running": 3}, [])
 
     shown = daemon.look("status").stdout
     assert all(name in shown for name in ids)
